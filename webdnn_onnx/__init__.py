@@ -1,0 +1,1 @@
+"""webdnn-onnx: compile ONNX models for the browser."""
