@@ -1,0 +1,1 @@
+"""The loop IR, its verifier and its interpreter."""

@@ -1,0 +1,333 @@
+"""The loop IR: what a schedule builds, a dialect prints and an interpreter runs.
+
+Statements: Loop, If, Store, Local, Assign, Barrier. Expressions: Var, Const, Load, Apply, Cast, Bitcast, Select, Splat,
+Lane, Vector. Every expression has a compute type and a number of lanes (1 or 4). Nodes are frozen and compare by
+structure.
+
+A kernel's buffers are flat arrays of storage elements; indices count elements and are I32. Integer parameters
+(`Kernel.parameters`) are I32 variables: they carry the symbolic sizes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from webdnn_backends.ir.scalars import OPS, Op, Scalar, compute_type
+from webdnn_onnx.dtypes import DType
+
+__all__ = [
+    "Access",
+    "Apply",
+    "Assign",
+    "Barrier",
+    "Bitcast",
+    "BufferParameter",
+    "Cast",
+    "Const",
+    "Expr",
+    "If",
+    "Kernel",
+    "Lane",
+    "Load",
+    "Local",
+    "Loop",
+    "LoopKind",
+    "Select",
+    "Space",
+    "Splat",
+    "Stmt",
+    "Store",
+    "Var",
+    "Vector",
+    "subexpressions",
+]
+
+
+@dataclass(frozen=True)
+class Var:
+    """A loop variable, a parameter or a `Local` register."""
+
+    name: str
+    type: Scalar = Scalar.I32
+    lanes: int = 1
+
+
+@dataclass(frozen=True)
+class Const:
+    """A literal; floats may be NaN or infinite; I64 and U64 hold any integer of their width."""
+
+    value: bool | int | float
+    type: Scalar = Scalar.I32
+
+    @property
+    def lanes(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class Load:
+    """Element `index` of a buffer, widened; with lanes = 4 the elements index .. index+3."""
+
+    buffer: str
+    index: Expr
+    type: Scalar
+    lanes: int = 1
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A scalar operator; all operands have one type and number of lanes (SHL and SHR included)."""
+
+    op: Op
+    args: tuple[Expr, ...]
+
+    @property
+    def type(self) -> Scalar:
+        return Scalar.BOOL if OPS[self.op].boolean else self.args[0].type
+
+    @property
+    def lanes(self) -> int:
+        return self.args[0].lanes
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Conversion to a storage type's values, held in its compute type.
+
+    Float to integer rounds towards zero and saturates to the compute type, NaN gives 0; then, and from integers,
+    narrow integers wrap. To float16, bfloat16, float8, float4: rounded to nearest even, overflow to infinity where the
+    type has one, else to its largest value. To bool: not equal to zero. From bool: 0 or 1.
+    """
+
+    to: DType
+    arg: Expr
+
+    @property
+    def type(self) -> Scalar:
+        return compute_type(self.to)
+
+    @property
+    def lanes(self) -> int:
+        return self.arg.lanes
+
+
+@dataclass(frozen=True)
+class Bitcast:
+    """The same bits read as another compute type of the same width."""
+
+    type: Scalar
+    arg: Expr
+
+    @property
+    def lanes(self) -> int:
+        return self.arg.lanes
+
+
+@dataclass(frozen=True)
+class Select:
+    """`true` where the condition holds, else `false`. Only the chosen one is evaluated where it holds a Load and the
+    condition has one lane."""
+
+    condition: Expr
+    true: Expr
+    false: Expr
+
+    @property
+    def type(self) -> Scalar:
+        return self.true.type
+
+    @property
+    def lanes(self) -> int:
+        return self.true.lanes
+
+
+@dataclass(frozen=True)
+class Splat:
+    """One scalar in every lane."""
+
+    arg: Expr
+    lanes: int = 4
+
+    @property
+    def type(self) -> Scalar:
+        return self.arg.type
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One lane of a vector."""
+
+    arg: Expr
+    lane: int
+
+    @property
+    def type(self) -> Scalar:
+        return self.arg.type
+
+    @property
+    def lanes(self) -> int:
+        return 1
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A vector of separately computed scalars (a gather)."""
+
+    args: tuple[Expr, ...]
+
+    @property
+    def type(self) -> Scalar:
+        return self.args[0].type
+
+    @property
+    def lanes(self) -> int:
+        return len(self.args)
+
+
+Expr: TypeAlias = Var | Const | Load | Apply | Cast | Bitcast | Select | Splat | Lane | Vector
+
+
+class LoopKind(enum.Enum):
+    """How the iterations of a loop are carried out.
+
+    SERIAL: in order. UNROLL: in order, written out (constant extent). PARALLEL: in any order, possibly at once; only the
+    outermost loops of a kernel, perfectly nested, and a dialect divides them among invocations or threads.
+    WORKGROUP_X/Y/Z and INVOCATION_X/Y/Z: a GPU schedule's explicit mapping; the extent of an INVOCATION loop is the
+    constant workgroup size.
+    """
+
+    SERIAL = "serial"
+    UNROLL = "unroll"
+    PARALLEL = "parallel"
+    WORKGROUP_X = "workgroup_x"
+    WORKGROUP_Y = "workgroup_y"
+    WORKGROUP_Z = "workgroup_z"
+    INVOCATION_X = "invocation_x"
+    INVOCATION_Y = "invocation_y"
+    INVOCATION_Z = "invocation_z"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`for var in range(start, start + extent*step, step)`; start and extent are I32, evaluated once; step > 0."""
+
+    var: str
+    extent: Expr
+    body: tuple[Stmt, ...]
+    kind: LoopKind = LoopKind.SERIAL
+    start: Expr = Const(0)
+    step: int = 1
+
+
+@dataclass(frozen=True)
+class If:
+    """A branch on one BOOL."""
+
+    condition: Expr
+    then: tuple[Stmt, ...]
+    otherwise: tuple[Stmt, ...] = ()
+
+
+@dataclass(frozen=True)
+class Store:
+    """Write element `index` (or, with a vector value, elements index .. index+3), narrowed to the buffer's type."""
+
+    buffer: str
+    index: Expr
+    value: Expr
+
+
+class Space(enum.Enum):
+    """Where a Local array lives: PRIVATE to one iteration of the loops around it, or shared in a WORKGROUP."""
+
+    PRIVATE = "private"
+    WORKGROUP = "workgroup"
+
+
+@dataclass(frozen=True)
+class Local:
+    """Declares a register (`size` None) with its first value, or a small array of `size` elements that Load and Store
+    reach by name. Registers are changed by Assign; arrays start undefined. Scope: the statements after it in the same body."""
+
+    name: str
+    type: Scalar
+    init: Expr | None = None
+    size: int | None = None
+    lanes: int = 1
+    space: Space = Space.PRIVATE
+
+
+@dataclass(frozen=True)
+class Assign:
+    """A new value for a Local register."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """All invocations of a workgroup arrive before any goes on; workgroup memory is then visible to all."""
+
+
+Stmt: TypeAlias = Loop | If | Store | Local | Assign | Barrier
+
+
+class Access(enum.Enum):
+    """What a kernel does with a buffer. A READ_WRITE buffer is also one that is only partly written."""
+
+    READ = "read"
+    WRITE = "write"
+    READ_WRITE = "read_write"
+
+
+@dataclass(frozen=True)
+class BufferParameter:
+    """A kernel's buffer argument; `dtype` is its storage type."""
+
+    name: str
+    dtype: DType
+    access: Access
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One compiled function, named for what it computes (`conv2d_f32_n1c3h224w224_k3s2`).
+
+    buffers, parameters: the arguments, in order. body: at most one perfect nest of PARALLEL loops at the top, or a GPU
+    mapping of WORKGROUP loops around INVOCATION loops.
+    """
+
+    name: str
+    buffers: tuple[BufferParameter, ...]
+    parameters: tuple[str, ...]
+    body: tuple[Stmt, ...]
+
+    def buffer(self, name: str) -> BufferParameter:
+        """The argument with that name. Raises KeyError."""
+        for parameter in self.buffers:
+            if parameter.name == name:
+                return parameter
+        raise KeyError(name)
+
+
+def subexpressions(expr: Expr) -> Iterator[Expr]:
+    """The expression and everything below it."""
+    yield expr
+    match expr:
+        case Load(index=index):
+            yield from subexpressions(index)
+        case Apply(args=args) | Vector(args=args):
+            for arg in args:
+                yield from subexpressions(arg)
+        case Cast(arg=arg) | Bitcast(arg=arg) | Splat(arg=arg) | Lane(arg=arg):
+            yield from subexpressions(arg)
+        case Select(condition=condition, true=true, false=false):
+            yield from subexpressions(condition)
+            yield from subexpressions(true)
+            yield from subexpressions(false)
+        case Var() | Const():
+            pass
