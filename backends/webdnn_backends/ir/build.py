@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from webdnn_backends.ir.loops import Apply, Cast, Const, Expr, Select, Splat, Var
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_onnx.dtypes import DType
@@ -138,7 +140,7 @@ def dim(value: Dim) -> Expr:
     return total
 
 
-_CALLS = {
+_CALLS: dict[str, Callable[[Expr, Expr], Expr]] = {
     "floordiv": floor_div,
     "mod": floor_mod,
     "max": lambda left, right: Apply(Op.MAX, (left, right)),

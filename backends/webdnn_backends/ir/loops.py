@@ -193,8 +193,8 @@ Expr: TypeAlias = Var | Const | Load | Apply | Cast | Bitcast | Select | Splat |
 class LoopKind(enum.Enum):
     """How the iterations of a loop are carried out.
 
-    SERIAL: in order. UNROLL: in order, written out (constant extent). PARALLEL: in any order, possibly at once; only the
-    outermost loops of a kernel, perfectly nested, and a dialect divides them among invocations or threads.
+    SERIAL: in order. UNROLL: in order, written out (constant extent). PARALLEL: in any order, possibly at once; only
+    the outermost loops of a kernel, perfectly nested, and a dialect divides them among invocations or threads.
     WORKGROUP_X/Y/Z and INVOCATION_X/Y/Z: a GPU schedule's explicit mapping; the extent of an INVOCATION loop is the
     constant workgroup size.
     """
@@ -250,7 +250,8 @@ class Space(enum.Enum):
 @dataclass(frozen=True)
 class Local:
     """Declares a register (`size` None) with its first value, or a small array of `size` elements that Load and Store
-    reach by name. Registers are changed by Assign; arrays start undefined. Scope: the statements after it in the same body."""
+    reach by name. Registers are changed by Assign; arrays start undefined. Scope: the statements after it in the same
+    body."""
 
     name: str
     type: Scalar
