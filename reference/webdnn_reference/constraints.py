@@ -1,0 +1,145 @@
+"""The type constraints of the ONNX schemas, checked on values.
+
+A schema says for each input which types it may have, and which inputs must have the same one. Operators outside the
+ONNX domains have no schema here and are not checked.
+Spec: https://github.com/onnx/onnx/blob/main/docs/IR.md#standard-data-types
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx.defs
+
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.errors import DTypeError, InvalidModelError
+
+__all__ = ["Constraints", "check_inputs", "constraints_of", "type_text"]
+
+_SCHEMA_NAMES: dict[DType, str] = {DType.FLOAT32: "float", DType.FLOAT64: "double"}
+
+
+@dataclass(frozen=True)
+class _Formal:
+    """One declared input. variable: the type variable that it shares with others, or "" where nothing is shared."""
+
+    name: str
+    types: frozenset[str]
+    dtypes: frozenset[np.dtype[Any]]
+    variable: str
+    required: bool
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What one operator version says of its inputs; `repeated` declares those beyond the last of `formals`."""
+
+    formals: tuple[_Formal, ...]
+    repeated: _Formal | None
+    least: int
+
+
+@functools.cache
+def constraints_of(op: str, opset: int, domain: str) -> Constraints | None:
+    """The constraints of an operator at an opset, or None where ONNX has no schema for it."""
+    if not onnx.defs.has(op, max_inclusive_version=opset, domain=domain):
+        return None
+    schema = onnx.defs.get_schema(op, max_inclusive_version=opset, domain=domain)
+    option = onnx.defs.OpSchema.FormalParameterOption
+    shared = [formal.type_str for formal in schema.inputs]
+    formals: list[_Formal] = []
+    repeated: _Formal | None = None
+    for formal in schema.inputs:
+        variadic = formal.option == option.Variadic
+        together = formal.is_homogeneous and (shared.count(formal.type_str) > 1 or variadic)
+        one = _Formal(
+            name=formal.name,
+            types=frozenset(formal.types),
+            dtypes=frozenset(dtype.numpy for dtype in DType if _allows(formal.types, tensor_text(dtype))),
+            variable=formal.type_str if together else "",
+            required=formal.option == option.Single,
+        )
+        if variadic:
+            repeated = one
+        else:
+            formals.append(one)
+    return Constraints(tuple(formals), repeated, schema.min_input)
+
+
+def check_inputs(constraints: Constraints, values: Sequence[Any], float64: bool) -> None:
+    """Check the inputs of one call.
+
+    float64: the interpreter holds every floating-point value as float64, so that it stands for any float type.
+    Raises DTypeError for a type that the schema does not list or that differs within one type variable,
+    InvalidModelError for a missing or surplus input.
+    """
+    if len(values) < constraints.least:
+        raise InvalidModelError(f"inputs: expected at least {constraints.least}, got {len(values)}")
+    bound: dict[str, np.dtype[Any]] = {}
+    formals = constraints.formals
+    for index, value in enumerate(values):
+        formal = formals[index] if index < len(formals) else constraints.repeated
+        if formal is None:
+            if value is None:
+                continue
+            raise InvalidModelError(f"inputs: expected at most {len(formals)}, got {len(values)}")
+        if isinstance(value, np.ndarray):
+            dtype = value.dtype
+            if dtype not in formal.dtypes and not (float64 and dtype == np.float64 and _has_float(formal)):
+                raise DTypeError(f"input '{formal.name}': expected one of {_names(formal)}, got {type_text(value)}")
+            if formal.variable and bound.setdefault(formal.variable, dtype) != dtype:
+                expected = tensor_text(DType.from_numpy(bound[formal.variable]))
+                raise DTypeError(
+                    f"input '{formal.name}': expected {expected} as the other inputs of type {formal.variable}, "
+                    f"got {type_text(value)}"
+                )
+        elif value is None:
+            if formal.required and not any(name.startswith("optional") for name in formal.types):
+                raise InvalidModelError(f"input '{formal.name}': expected a value, got none")
+        elif not _accepts(formal, value, float64):
+            raise DTypeError(f"input '{formal.name}': expected one of {_names(formal)}, got {type_text(value)}")
+
+
+def tensor_text(dtype: DType) -> str:
+    """The schema's name of a tensor type: `tensor(float)`."""
+    return f"tensor({_SCHEMA_NAMES.get(dtype, dtype.value)})"
+
+
+def type_text(value: Any) -> str:
+    """The schema's name of a value's type; `seq()` for an empty sequence, which is of any type."""
+    if isinstance(value, np.ndarray):
+        return tensor_text(DType.from_numpy(value.dtype))
+    if isinstance(value, list):
+        return f"seq({type_text(value[0])})" if value else "seq()"
+    if isinstance(value, Mapping):
+        return "map()"
+    if value is None:
+        return "optional()"
+    return type(value).__name__
+
+
+def _accepts(formal: _Formal, value: Any, float64: bool) -> bool:
+    text = type_text(value)
+    if text in ("seq()", "optional()", "map()") or text.startswith("seq(map"):
+        kind = text[: text.index("(")]
+        return any(name.startswith((kind, f"optional({kind}")) for name in formal.types)
+    if float64 and "(double)" in text:
+        return any(name.startswith(("seq", "optional(seq")) for name in formal.types)
+    return _allows(formal.types, text)
+
+
+def _allows(types: frozenset[str] | set[str], text: str) -> bool:
+    return text in types or f"optional({text})" in types
+
+
+@functools.cache
+def _has_float(formal: _Formal) -> bool:
+    return any(DType.from_numpy(dtype).is_float for dtype in formal.dtypes)
+
+
+def _names(formal: _Formal) -> str:
+    return ", ".join(sorted(formal.types))

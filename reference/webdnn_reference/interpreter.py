@@ -1,0 +1,217 @@
+"""Runs a model with NumPy: the ground truth that every backend is checked against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from onnx import ModelProto
+
+from webdnn_onnx.errors import DTypeError, InvalidModelError, LimitError, ShapeError, WebDNNError
+from webdnn_onnx.graph import Graph, Node
+from webdnn_onnx.load import load
+from webdnn_reference.binding import Bound, where
+from webdnn_reference.constraints import check_inputs, type_text
+from webdnn_reference.plan import Plan, Step, plan_graph
+from webdnn_reference.registry import Context
+from webdnn_reference.values import as_value, check_declared
+
+__all__ = ["Interpreter", "Observer", "evaluate_node"]
+
+Observer: TypeAlias = Callable[[str, Any], None]
+"""Called with the name and value of every node output, as it is computed."""
+
+
+class Interpreter:
+    """Evaluates a model on arrays.
+
+    model: a ModelProto, its bytes, a path to it, or a Graph. float64: be the oracle; every floating-point value,
+    of whatever declared width, is held and computed as float64. seed: makes nodes that draw random numbers and give
+    no seed of their own reproducible.
+    """
+
+    def __init__(
+        self, model: ModelProto | bytes | str | Path | Graph, *, float64: bool = False, seed: int | None = None
+    ) -> None:
+        self.graph = model if isinstance(model, Graph) else load(model)
+        self._float64 = float64
+        self._random = np.random.default_rng(seed)
+        self._plans: dict[tuple[int, tuple[str, ...] | None], Plan] = {}
+        self._constants: dict[int, Mapping[str, Any]] = {}
+        self._located: WebDNNError | None = None
+
+    def run(
+        self,
+        inputs: Mapping[str, Any],
+        outputs: Iterable[str] | None = None,
+        observe: Observer | None = None,
+    ) -> dict[str, Any]:
+        """The model's outputs by name, or the values named in `outputs` (any of the graph; the rest is not computed).
+
+        inputs: arrays by name; lists for sequences, None for an empty optional. An initializer's name overrides it.
+        A value is freed after its last use.
+        observe: sees every node output; those of a subgraph as `node[k]/value` in its k-th run.
+        Raises WebDNNError subclasses: InvalidModelError for missing or surplus names, ShapeError and DTypeError for
+        values that the model does not accept, UnsupportedOpError for an operator that is not implemented.
+        """
+        plan = self._plan(self.graph, None if outputs is None else tuple(outputs))
+        values = self._constants_of(self.graph) | self._bind_inputs(inputs)
+        with np.errstate(all="ignore"):
+            return self._run_plan(plan, values, observe, "")
+
+    def evaluate(self, node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        """The outputs of one node on its own."""
+        names = tuple("" if value is None else f"input_{index}" for index, value in enumerate(inputs))
+        values = {name: as_value(value, self._float64) for name, value in zip(names, inputs, strict=True) if name}
+        outputs = tuple(f"output_{index}" for index in range(max(1, len(node.outputs))))
+        alone = Node(node.op, names, outputs, node.attributes, node.domain, node.opset, node.name, node.source)
+        plan = plan_graph(Graph((), (), (alone,)), outputs)
+        with np.errstate(all="ignore"):
+            return tuple(self._run_plan(plan, values, None, "").values())
+
+    def _bind_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        declared = {value.name: value for value in self.graph.inputs}
+        for name in inputs:
+            if name not in declared and name not in self.graph.constants:
+                raise InvalidModelError(f"inputs: expected names among {', '.join(declared) or 'none'}; got '{name}'")
+        values = {name: as_value(value, self._float64) for name, value in inputs.items() if name not in declared}
+        symbols: dict[str, int] = {}
+        for name, value in declared.items():
+            if name in inputs:
+                given = as_value(inputs[name], float64=False)
+                check_declared(value, given, symbols)
+                values[name] = as_value(given, self._float64)
+            else:
+                raise InvalidModelError(f"inputs: expected a value for '{name}' ({value.type}), got none")
+        return values
+
+    def _plan(self, graph: Graph, outputs: tuple[str, ...] | None) -> Plan:
+        # The plan holds the graph, so that its id stays its own.
+        key = (id(graph), outputs)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = plan_graph(graph, outputs)
+        return plan
+
+    def _constants_of(self, graph: Graph) -> dict[str, Any]:
+        if not self._float64:
+            return dict(graph.constants)
+        known = self._constants.get(id(graph))
+        if known is None:
+            known = {name: as_value(array, float64=True) for name, array in graph.constants.items()}
+            self._constants[id(graph)] = known
+        return dict(known)
+
+    def _run_plan(self, plan: Plan, values: dict[str, Any], observe: Observer | None, scope: str) -> dict[str, Any]:
+        for step in plan.steps:
+            results = self._run_step(step, values, observe, scope)
+            for name, result in zip(step.outputs, results, strict=False):
+                if name:
+                    values[name] = result
+                    if observe is not None:
+                        observe(scope + name, result)
+            del results
+            for name in step.frees:
+                values.pop(name, None)
+        missing = [name for name in plan.outputs if name not in values]
+        if missing:
+            raise InvalidModelError(f"outputs: expected a node or input that gives '{missing[0]}', got none")
+        return {name: values[name] for name in plan.outputs}
+
+    def _run_step(self, step: Step, values: dict[str, Any], observe: Observer | None, scope: str) -> Sequence[Any]:
+        node, bound = step.node, step.bound
+        try:
+            arguments = [values[name] if name else None for name in step.inputs]
+        except KeyError as error:
+            raise InvalidModelError(f"{where(node)}: input {error}: expected a value, got none computed") from None
+        try:
+            _check_arguments(bound, arguments, self._float64)
+            if len(arguments) < bound.least:
+                arguments.extend([None] * (bound.least - len(arguments)))
+            if bound.wants_context:
+                context = self._context(step, values, observe, scope)
+                results = bound.function(*arguments, **bound.attributes, context=context)
+            else:
+                results = bound.function(*arguments, **bound.attributes)
+        except WebDNNError as error:
+            if error is self._located:
+                raise
+            self._located = type(error)(f"{where(node)}: {error}")
+            raise self._located from error
+        except (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
+            self._located = _described(node, arguments, error)
+            raise self._located from error
+        if not isinstance(results, tuple):
+            results = (results,)
+        if len(results) < len(step.outputs):
+            raise InvalidModelError(
+                f"{where(node)}: outputs: expected at most {len(results)}, got {len(step.outputs)} names"
+            )
+        return [as_value(result, self._float64) for result in results]
+
+    def _context(self, step: Step, values: dict[str, Any], observe: Observer | None, scope: str) -> Context:
+        node = step.node
+        runs = 0
+
+        def run(graph: Graph, inputs: Sequence[Any]) -> tuple[Any, ...]:
+            nonlocal runs
+            plan = self._plan(graph, None)
+            if len(inputs) != len(plan.inputs):
+                raise InvalidModelError(f"subgraph inputs: expected {len(inputs)}, got {len(plan.inputs)}")
+            inner = {name: values[name] for name in plan.captures if name in values}
+            inner.update(self._constants_of(graph))
+            inner.update(zip(plan.inputs, (as_value(value, self._float64) for value in inputs), strict=True))
+            inner_scope = f"{scope}{node.name or node.output(0)}[{runs}]/"
+            runs += 1
+            results = self._run_plan(plan, inner, observe, inner_scope)
+            return tuple(results[name] for name in plan.outputs)
+
+        return Context(
+            op=node.op,
+            name=node.name,
+            opset=node.opset,
+            domain=node.domain,
+            outputs=len(step.outputs),
+            float64=self._float64,
+            random=self._random,
+            run=run,
+        )
+
+
+def evaluate_node(
+    node: Node, inputs: Sequence[Any], *, float64: bool = False, seed: int | None = None
+) -> tuple[Any, ...]:
+    """The outputs of one node on these inputs (None where absent), for constant folding.
+
+    Its subgraphs, if any, must not read values from around them. Raises as `Interpreter.run` does.
+    """
+    return Interpreter(Graph((), (), ()), float64=float64, seed=seed).evaluate(node, inputs)
+
+
+def _check_arguments(bound: Bound, arguments: Sequence[Any], float64: bool) -> None:
+    if bound.constraints is not None:
+        check_inputs(bound.constraints, arguments, float64)
+    if bound.most is not None and len(arguments) > bound.most:
+        raise InvalidModelError(f"inputs: expected at most {bound.most}, got {len(arguments)}")
+
+
+def _described(node: Node, arguments: Sequence[Any], error: Exception) -> WebDNNError:
+    """A NumPy exception as one of ours; its text becomes the reason."""
+    got = ", ".join(_summary(value) for value in arguments) or "no inputs"
+    text = f"{where(node)}: expected inputs that the operator accepts, got {got} ({type(error).__name__}: {error})"
+    kind: type[WebDNNError] = ShapeError
+    if isinstance(error, MemoryError):
+        kind = LimitError
+    elif isinstance(error, TypeError):
+        kind = DTypeError
+    elif isinstance(error, (KeyError, ArithmeticError)):
+        kind = InvalidModelError
+    return kind(" ".join(text.split()))
+
+
+def _summary(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{type_text(value)}{list(value.shape)}"
+    return "-" if value is None else type_text(value)

@@ -1,0 +1,85 @@
+"""What flows between nodes: arrays, lists (sequences), None (an empty optional), dicts (maps)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.errors import DTypeError, ShapeError
+from webdnn_onnx.graph import MapType, OptionalType, SequenceType, TensorType, Type, Value
+from webdnn_reference.numeric import NARROW_FLOATS, Array
+
+__all__ = ["as_value", "check_declared"]
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+def as_value(value: Any, float64: bool) -> Any:
+    """A value in the form that operators take: scalars as arrays of rank 0, strings as object arrays of `str`.
+
+    float64: floating-point arrays become float64, inside sequences and maps too.
+    """
+    if type(value) is np.ndarray:
+        dtype = value.dtype
+        if float64 and (dtype == _FLOAT32 or dtype in NARROW_FLOATS):
+            return value.astype(np.float64)
+        return _strings(value) if dtype.kind in "SUT" else value
+    if value is None:
+        return None
+    if isinstance(value, (list, tuple)):
+        return [as_value(item, float64) for item in value]
+    if isinstance(value, dict):
+        return {key: as_value(item, float64) if isinstance(item, np.ndarray) else item for key, item in value.items()}
+    if isinstance(value, (str, bytes)):
+        return _strings(np.array(value, dtype=object))
+    return as_value(np.asarray(value), float64)
+
+
+def check_declared(declared: Value, value: Any, symbols: dict[str, int]) -> None:
+    """Check a value given for a model input against the declared type.
+
+    symbols: sizes of named dimensions met so far; one symbol stands for one size. Raises DTypeError, ShapeError.
+    """
+    if declared.type is not None:
+        _check(f"input '{declared.name}'", declared.type, value, symbols)
+
+
+def _check(what: str, expected: Type, value: Any, symbols: dict[str, int]) -> None:
+    if isinstance(expected, OptionalType):
+        if value is not None:
+            _check(what, expected.element, value, symbols)
+    elif isinstance(expected, SequenceType):
+        if not isinstance(value, list):
+            raise DTypeError(f"{what}: expected {expected}, got {type(value).__name__}")
+        for item in value:
+            _check(what, expected.element, item, {})
+    elif isinstance(expected, MapType):
+        if not isinstance(value, dict):
+            raise DTypeError(f"{what}: expected {expected}, got {type(value).__name__}")
+    elif not isinstance(value, np.ndarray):
+        raise DTypeError(f"{what}: expected {expected}, got {type(value).__name__}")
+    else:
+        _check_tensor(what, expected, value, symbols)
+
+
+def _check_tensor(what: str, expected: TensorType, value: Array, symbols: dict[str, int]) -> None:
+    dtype = DType.from_numpy(value.dtype)
+    if dtype is not expected.dtype:
+        raise DTypeError(f"{what}: expected {expected}, got {dtype.value}{list(value.shape)}")
+    if expected.shape is None:
+        return
+    if len(expected.shape) != value.ndim:
+        raise ShapeError(f"{what}: expected {expected}, got {dtype.value}{list(value.shape)}")
+    for size, declared in zip(value.shape, expected.shape, strict=True):
+        wanted = declared if isinstance(declared, int) else symbols.setdefault(str(declared), size)
+        if size != wanted:
+            raise ShapeError(f"{what}: expected {expected}, got {dtype.value}{list(value.shape)}")
+
+
+def _strings(value: Array) -> Array:
+    flat = [item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else str(item) for item in value.flat]
+    result = np.empty(value.shape, dtype=object)
+    result.reshape(-1)[:] = flat
+    return result
