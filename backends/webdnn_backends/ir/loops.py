@@ -1,7 +1,7 @@
 """The loop IR: what a schedule builds, a dialect prints and an interpreter runs.
 
 Statements: Loop, If, Store, Local, Assign, Barrier. Expressions: Var, Const, Load, Apply, Cast, Bitcast, Select, Splat,
-Lane, Vector. Every expression has a compute type and a number of lanes (1 or 4). Nodes are frozen and compare by
+Lane, Vector; and two of the level above, Read and Reduce, which schedules replace. Every expression has a compute type and a number of lanes (1 or 4). Nodes are frozen and compare by
 structure.
 
 A kernel's buffers are flat arrays of storage elements; indices count elements and are I32. Integer parameters
@@ -17,11 +17,13 @@ from typing import TypeAlias
 
 from webdnn_backends.ir.scalars import OPS, Op, Scalar, compute_type
 from webdnn_onnx.dtypes import DType
+from webdnn_onnx.symbolic import Dim
 
 __all__ = [
     "Access",
     "Apply",
     "Assign",
+    "Axis",
     "Barrier",
     "Bitcast",
     "BufferParameter",
@@ -35,6 +37,9 @@ __all__ = [
     "Local",
     "Loop",
     "LoopKind",
+    "Read",
+    "Reduce",
+    "ReduceOp",
     "Select",
     "Space",
     "Splat",
@@ -187,7 +192,60 @@ class Vector:
         return len(self.args)
 
 
-Expr: TypeAlias = Var | Const | Load | Apply | Cast | Bitcast | Select | Splat | Lane | Vector
+@dataclass(frozen=True)
+class Axis:
+    """An index variable of a tensor expression and how many values it takes, from 0."""
+
+    name: str
+    extent: Dim
+
+    @property
+    def var(self) -> Var:
+        return Var(self.name)
+
+
+@dataclass(frozen=True)
+class Read:
+    """One element of a tensor by its logical indices. Schedules replace it by a Load; no kernel holds one."""
+
+    tensor: str
+    indices: tuple[Expr, ...]
+    type: Scalar
+
+    @property
+    def lanes(self) -> int:
+        return 1
+
+
+class ReduceOp(enum.Enum):
+    """How a Reduce combines: SUM from 0, PROD from 1, MIN and MAX from the identity (NaN wins), ANY and ALL of BOOLs."""
+
+    SUM = "sum"
+    PROD = "prod"
+    MIN = "min"
+    MAX = "max"
+    ANY = "any"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """`body` combined over all values of `axes`. Schedules replace it by loops; no kernel holds one."""
+
+    op: ReduceOp
+    axes: tuple[Axis, ...]
+    body: Expr
+
+    @property
+    def type(self) -> Scalar:
+        return self.body.type
+
+    @property
+    def lanes(self) -> int:
+        return 1
+
+
+Expr: TypeAlias = Var | Const | Load | Apply | Cast | Bitcast | Select | Splat | Lane | Vector | Read | Reduce
 
 
 class LoopKind(enum.Enum):
@@ -330,5 +388,10 @@ def subexpressions(expr: Expr) -> Iterator[Expr]:
             yield from subexpressions(condition)
             yield from subexpressions(true)
             yield from subexpressions(false)
+        case Read(indices=indices):
+            for index in indices:
+                yield from subexpressions(index)
+        case Reduce(body=body):
+            yield from subexpressions(body)
         case Var() | Const():
             pass

@@ -1,0 +1,1 @@
+"""Tensor expressions: stages, fusion, layouts, the generic schedule."""
