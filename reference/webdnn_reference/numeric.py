@@ -29,6 +29,7 @@ __all__ = [
     "narrow",
     "saturate",
     "scalar_int",
+    "single",
     "unidirectional",
     "widen",
     "widen_integer",
@@ -156,6 +157,11 @@ def scalar_int(x: Array, what: str) -> int:
     if x.size != 1:
         raise ShapeError(f"{what}: expected one element, got shape {list(x.shape)}")
     return int(x.reshape(()))
+
+
+def single(value: float) -> float:
+    """A real number as an attribute holds it, rounded to float32: the default values of ONNX attributes."""
+    return float(np.float32(value))
 
 
 def _dtype(x: Array | npt.DTypeLike) -> np.dtype[Any]:
