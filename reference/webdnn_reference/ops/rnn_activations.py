@@ -17,7 +17,7 @@ __all__ = ["ACTIVATIONS", "Activation", "activation_functions"]
 
 def _sigmoid(x: Array) -> Array:
     half = x.dtype.type(0.5)
-    return half * np.tanh(half * x) + half
+    return np.asarray(half * np.tanh(half * x) + half)
 
 
 def _elu(x: Array, alpha: float) -> Array:
