@@ -1,0 +1,76 @@
+"""What every engine can do: run a bundle on a backend, evaluate JavaScript, and say what it ran on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from webdnn_onnx.engines.tensors import RunValue
+
+__all__ = ["Engine", "RunInfo", "RunResult"]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What one call of `Engine.run` observed.
+
+    backend: the one that ran. adapter: the GPU or the JavaScript engine, in words. load_ms: fetching and compiling
+    (0 where the bundle was loaded already). run_ms: each run, inputs in to outputs out. threads: of WebAssembly.
+    placement: the steps that left the backend, in words. console: what the page or process printed meanwhile.
+    """
+
+    backend: str
+    adapter: str = ""
+    load_ms: float = 0.0
+    run_ms: tuple[float, ...] = ()
+    threads: int = 1
+    placement: tuple[str, ...] = ()
+    console: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Outputs by name, in the order of the model, and what was observed."""
+
+    outputs: dict[str, RunValue]
+    info: RunInfo
+
+    def __iter__(self) -> Any:
+        """Unpacks as `outputs, info = engine.run(...)`."""
+        return iter((self.outputs, self.info))
+
+
+class Engine(ABC):
+    """A long-lived JavaScript engine. Not for several threads at a time."""
+
+    name: str
+
+    @abstractmethod
+    def run(
+        self, bundle: Path, backend: str, inputs: Mapping[str, RunValue], *, repeat: int = 1, timeout: float = 120.0
+    ) -> RunResult:
+        """Load `bundle` (kept until another one is asked for) and run it `repeat` times.
+
+        backend: "webgpu", "wasm", "js" or "auto". Raises BackendError if the engine fails, crashes or takes longer
+        than `timeout` seconds; the next call starts it afresh.
+        """
+
+    @abstractmethod
+    def evaluate(self, expression: str, *, timeout: float = 30.0) -> Any:
+        """The JSON-like value of a JavaScript expression, awaited. Raises BackendError if it throws."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop it and remove everything it left on the disk."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
