@@ -4,7 +4,8 @@ Every mode is separable: along each axis an output sample is a weighted sum of a
 tensor is resampled one axis after the other. Coordinates are computed in float64, except that nearest neighbour with
 `scales` computes in their own type, float32: there coordinates half way between two samples come out half way.
 
-output size: floor(length * scale) is evaluated in float32, as shape inference does: 10 * 0.7 gives 7.
+A length is floor(length * scale) for the very float32 value of `scale`, as in ONNX shape inference: 10 times 0.7 is 6.
+Like shape inference it leaves the region of tf_crop_and_resize out of account.
 """
 
 from __future__ import annotations
@@ -130,8 +131,7 @@ def resize(
     if given and scales is not None:
         _expect_length("scales", scales, len(chosen))
         factors = scales.astype(np.float32)
-        extent = (regions[1] - regions[0]).astype(np.float32)
-        resized = np.floor(lengths.astype(np.float32) * extent * factors).astype(np.int64)
+        resized = np.floor(lengths * factors.astype(np.float64)).astype(np.int64)
         ratios: Array = factors
     else:
         wanted = np.zeros(0, np.int64) if sizes is None else sizes.astype(np.int64)
@@ -293,7 +293,7 @@ def _sizes_to_scales(lengths: Array, sizes: Array, policy: str) -> tuple[Array, 
 def _resize_asymmetric(X: Array, scales: Array, mode: str) -> Array:
     _expect_length("scales", scales, X.ndim)
     factors = scales.astype(np.float32)
-    resized = np.floor(np.array(X.shape, np.float32) * factors).astype(np.int64)
+    resized = np.floor(np.array(X.shape) * factors.astype(np.float64)).astype(np.int64)
     how = Resampling(mode, "asymmetric", "simple")
     return resample(
         X,

@@ -1,0 +1,176 @@
+"""Attention, RotaryEmbedding and FlexAttention.
+
+float16 and bfloat16 compute in float32 and are rounded once, at the outputs; softmax_precision rounds the scores and
+the probabilities to that type in between.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_onnx.graph import Graph
+from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.ops.attention_core import (
+    in_precision,
+    join_heads,
+    masked_softmax,
+    rotate,
+    scores_of,
+    softcapped,
+    split_heads,
+    weighted_values,
+)
+from webdnn_reference.registry import Context, op
+
+__all__ = ["attention", "flex_attention", "rotary_embedding"]
+
+
+@op("Attention", (23, 24, 25))
+def attention(
+    Q: Array,
+    K: Array,
+    V: Array,
+    attn_mask: Array | None = None,
+    past_key: Array | None = None,
+    past_value: Array | None = None,
+    nonpad_kv_seqlen: Array | None = None,
+    *,
+    is_causal: int = 0,
+    kv_num_heads: int = 0,
+    left_window_size: int = -1,
+    q_num_heads: int = 0,
+    qk_matmul_output_mode: int = 0,
+    right_window_size: int = -1,
+    scale: float | None = None,
+    softcap: float = 0.0,
+    softmax_precision: int | None = None,
+    context: Context,
+) -> tuple[Array, Array, Array, Array]:
+    """Scaled dot-product attention with masks, grouped heads and a cache of keys and values.
+
+    Q: float[B, Hq, S, D] or [B, S, Hq * D], K: [B, Hkv, T, D], V: [B, Hkv, T, E], attn_mask: bool or float, broadcast
+    to [B, Hq, S, P + T], past_key: [B, Hkv, P, D], past_value: [B, Hkv, P, E], nonpad_kv_seqlen: int64[B]
+    -> Y in the layout of Q, present_key: [B, Hkv, P + T, D], present_value, qk_matmul_output: [B, Hq, S, P + T].
+    A query that may attend to nothing gives zeros. Raises ShapeError, InvalidModelError.
+    Spec: https://onnx.ai/onnx/operators/onnx__Attention.html#attention-25
+    """
+    if (past_key is None) != (past_value is None):
+        raise InvalidModelError("Attention: expected past_key and past_value together, got one of them")
+    q = split_heads(widen(Q), q_num_heads, "Attention: Q")
+    k = split_heads(K, kv_num_heads, "Attention: K")
+    v = split_heads(V, kv_num_heads, "Attention: V")
+    past = 0
+    if past_key is not None and past_value is not None:
+        past = past_key.shape[2]
+        k, v = np.concatenate([past_key, k], axis=2), np.concatenate([past_value, v], axis=2)
+    queries, keys = q.shape[2], k.shape[2]
+    factor = 1 / np.sqrt(q.shape[3]) if scale is None else scale
+    raw = scores_of(q, widen(k).astype(q.dtype), factor)
+    capped = softcapped(raw, softcap)
+    offset = np.full((q.shape[0], 1, 1, 1), past)
+    if nonpad_kv_seqlen is not None and past_key is None:
+        offset = nonpad_kv_seqlen.reshape(-1, 1, 1, 1) - queries
+    position = offset + np.arange(queries)[:, None]
+    key = np.arange(keys)
+    allowed = np.ones((1, 1, queries, keys), np.bool_)
+    if is_causal:
+        allowed = allowed & (key <= position)
+    if left_window_size >= 0:
+        allowed = allowed & (key >= position - left_window_size)
+    if right_window_size >= 0:
+        allowed = allowed & (key <= position + right_window_size)
+    if nonpad_kv_seqlen is not None:
+        allowed = allowed & (key < nonpad_kv_seqlen.reshape(-1, 1, 1, 1))
+    biased = capped
+    if attn_mask is not None:
+        mask = _full_mask(attn_mask, keys)
+        if mask.dtype == np.bool_:
+            allowed = allowed & mask
+        else:
+            biased = biased + widen(mask).astype(q.dtype)
+            allowed = allowed & ~np.isneginf(widen(mask))
+    biased = np.where(allowed, biased, -np.inf).astype(q.dtype)
+    logits = in_precision(biased, softmax_precision, context.float64)
+    if softmax_precision is not None and not context.float64:
+        logits = logits.astype(np.result_type(logits, np.float32))
+    probabilities = in_precision(masked_softmax(logits, allowed), softmax_precision, context.float64).astype(q.dtype)
+    y = weighted_values(probabilities, widen(v).astype(q.dtype))
+    if Q.ndim == 3:
+        y = join_heads(y)
+    if not 0 <= qk_matmul_output_mode <= 3:
+        raise InvalidModelError(f"Attention: qk_matmul_output_mode: expected 0..3, got {qk_matmul_output_mode}")
+    stages = (raw, capped, biased, probabilities)
+    return narrow(y, Q), k, v, narrow(stages[qk_matmul_output_mode], Q)
+
+
+def _full_mask(mask: Array, keys: int) -> Array:
+    """The mask with its last dimension extended to `keys` positions that may not be attended to."""
+    missing = keys - mask.shape[-1]
+    if missing <= 0 or mask.shape[-1] == 1:
+        return mask
+    fill = False if mask.dtype == np.bool_ else np.array(-np.inf).astype(mask.dtype)
+    return np.concatenate([mask, np.full((*mask.shape[:-1], missing), fill, mask.dtype)], axis=-1)
+
+
+@op("RotaryEmbedding", 23)
+def rotary_embedding(
+    X: Array,
+    cos_cache: Array,
+    sin_cache: Array,
+    position_ids: Array | None = None,
+    *,
+    interleaved: int = 0,
+    num_heads: int = 0,
+    rotary_embedding_dim: int = 0,
+) -> Array:
+    """Rotary position embedding: pairs of a head's elements turned by an angle that depends on the position.
+
+    X: float[B, H, S, D] or [B, S, H * D]; cos_cache, sin_cache: [positions, R / 2] with position_ids: int64[B, S], or
+    [B, S, R / 2] without; R is rotary_embedding_dim, by default D -> same shape and dtype. Raises ShapeError.
+    Spec: https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html#rotaryembedding-23
+    """
+    heads = split_heads(widen(X), num_heads, "RotaryEmbedding: X")
+    half = (rotary_embedding_dim or heads.shape[3]) // 2
+    cos, sin = widen(cos_cache), widen(sin_cache)
+    if position_ids is not None:
+        cos, sin = cos[position_ids], sin[position_ids]
+    if cos.ndim != 3 or cos.shape[-1] != half:
+        raise ShapeError(f"RotaryEmbedding: caches: expected {half} columns for each position, got {list(cos.shape)}")
+    y = rotate(heads.transpose(0, 2, 1, 3), cos, sin, interleaved).transpose(0, 2, 1, 3)
+    return narrow(join_heads(y) if X.ndim == 3 else y, X)
+
+
+@op("FlexAttention", 1, domain="ai.onnx.preview")
+def flex_attention(
+    Q: Array,
+    K: Array,
+    V: Array,
+    *,
+    prob_mod: Graph | None = None,
+    scale: float | None = None,
+    score_mod: Graph | None = None,
+    softmax_precision: int | None = None,
+    context: Context,
+) -> Array:
+    """Attention whose scores and probabilities pass through subgraphs of the model.
+
+    Q: float[B, Hq, S, D], K: [B, Hkv, T, D], V: [B, Hkv, T, E] -> [B, Hq, S, E]. The subgraphs see
+    [B, Hq, S, T] in softmax_precision: by default float32, or float64 where Q is. Raises ShapeError.
+    Spec: https://onnx.ai/onnx/operators/onnx_aionnxpreview_FlexAttention.html#flexattention-1
+    """
+    if Q.ndim != 4 or K.ndim != 4 or V.ndim != 4:
+        raise ShapeError(f"FlexAttention: expected Q, K, V of rank 4, got {Q.ndim}, {K.ndim}, {V.ndim}")
+    q, k, v = widen(Q), widen(K), widen(V)
+    precision = q.dtype
+    if softmax_precision is not None and not context.float64:
+        precision = DType.from_onnx(softmax_precision).numpy
+    factor = 1 / np.sqrt(q.shape[3]) if scale is None else scale
+    scores = narrow(scores_of(q, k, factor), precision)
+    if score_mod is not None:
+        (scores,) = context.run(score_mod, [scores])
+    probabilities = narrow(masked_softmax(widen(scores)), precision)
+    if prob_mod is not None:
+        (probabilities,) = context.run(prob_mod, [probabilities])
+    return narrow(weighted_values(widen(probabilities).astype(q.dtype), v), Q)

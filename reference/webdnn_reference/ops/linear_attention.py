@@ -1,0 +1,127 @@
+"""LinearAttention and CausalConvWithState: sequence operators that carry a state instead of a cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.ops.attention_core import join_heads, split_heads
+from webdnn_reference.registry import op
+
+__all__ = ["causal_conv_with_state", "linear_attention", "recurrence", "silu"]
+
+
+def silu(x: Array) -> Array:
+    """x times its logistic function."""
+    half = x.dtype.type(0.5)
+    return np.asarray(x * (half * np.tanh(half * x) + half))
+
+
+@op("CausalConvWithState", 27)
+def causal_conv_with_state(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    past_state: Array | None = None,
+    *,
+    activation: str = "none",
+) -> tuple[Array, Array]:
+    """Depthwise convolution over the current and k - 1 earlier positions, and the positions that the next call needs.
+
+    input: float[B, C, L], weight: [C, 1, k], bias: [C], past_state: [B, C, k - 1], zeros if absent
+    -> output: [B, C, L], present_state: [B, C, k - 1]. Raises ShapeError, InvalidModelError.
+    Spec: https://onnx.ai/onnx/operators/onnx__CausalConvWithState.html#causalconvwithstate-27
+    """
+    if input.ndim != 3 or weight.ndim != 3 or weight.shape[:2] != (input.shape[1], 1):
+        raise ShapeError(
+            f"CausalConvWithState: weight: expected [{input.shape[1]}, 1, k] for input [B, C, L], got "
+            f"{list(weight.shape)} for {list(input.shape)}"
+        )
+    batch, channels, length = input.shape
+    kernel = weight.shape[2]
+    if past_state is None:
+        past_state = np.zeros((batch, channels, kernel - 1), input.dtype)
+    if past_state.shape != (batch, channels, kernel - 1):
+        raise ShapeError(
+            f"CausalConvWithState: past_state: expected {[batch, channels, kernel - 1]}, got {list(past_state.shape)}"
+        )
+    whole = np.concatenate([past_state, input], axis=2)
+    wide, taps = widen(whole), widen(weight)
+    y = np.zeros((batch, channels, length), wide.dtype)
+    for tap in range(kernel):
+        y += wide[:, :, tap : tap + length] * taps[:, 0, tap, None]
+    if bias is not None:
+        y = y + widen(bias)[:, None]
+    if activation not in ("none", "silu", "swish"):
+        raise InvalidModelError(f"CausalConvWithState: activation: expected silu, swish or none, got {activation!r}")
+    if activation != "none":
+        y = silu(y)
+    return narrow(y, input), whole[:, :, whole.shape[2] - (kernel - 1) :]
+
+
+@op("LinearAttention", 27)
+def linear_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    past_state: Array | None = None,
+    decay: Array | None = None,
+    beta: Array | None = None,
+    *,
+    chunk_size: int = 64,  # noqa: ARG001 - a tuning hint
+    kv_num_heads: int,
+    q_num_heads: int,
+    scale: float = 0.0,
+    update_rule: str = "gated_delta",
+) -> tuple[Array, Array]:
+    """Attention through a matrix per head that each token updates: linear, gated, delta or gated_delta rule.
+
+    query: float[B, T, Hq * Dk], key: [B, T, Hkv * Dk], value: [B, T, Hkv * Dv], past_state: [B, Hkv, Dk, Dv],
+    decay: [B, T, Hkv * Dk] or [B, T, Hkv], beta: [B, T, Hkv] or [B, T, 1]
+    -> output: [B, T, Hq * Dv], present_state: [B, Hkv, Dk, Dv]. The state is kept in float32 (float64 for float64)
+    from token to token. Raises ShapeError, InvalidModelError.
+    Spec: https://onnx.ai/onnx/operators/onnx__LinearAttention.html#linearattention-27
+    """
+    q = split_heads(widen(query), q_num_heads, "LinearAttention: query")
+    k = split_heads(widen(key), kv_num_heads, "LinearAttention: key")
+    v = split_heads(widen(value), kv_num_heads, "LinearAttention: value")
+    state = np.zeros((k.shape[0], kv_num_heads, k.shape[3], v.shape[3]), k.dtype)
+    if past_state is not None:
+        state = widen(past_state).astype(k.dtype)
+    gates = {"linear": (False, False), "gated": (True, False), "delta": (False, True), "gated_delta": (True, True)}
+    if update_rule not in gates:
+        raise InvalidModelError(f"LinearAttention: update_rule: expected one of {list(gates)}, got {update_rule!r}")
+    gated, delta = gates[update_rule]
+    if (gated and decay is None) or (delta and beta is None):
+        raise InvalidModelError(f"LinearAttention: expected {'decay' if gated and decay is None else 'beta'}, got none")
+    g = split_heads(widen(decay), kv_num_heads, "LinearAttention: decay") if gated and decay is not None else None
+    b = None
+    if delta and beta is not None:
+        b = np.broadcast_to(widen(beta), (*beta.shape[:2], kv_num_heads)).transpose(0, 2, 1)
+    factor = scale if scale != 0 else 1 / np.sqrt(q.shape[3])
+    y, state = recurrence(q, k, v, state, g, b, float(factor))
+    return narrow(join_heads(y), query), narrow(state, query if past_state is None else past_state)
+
+
+def recurrence(
+    q: Array, k: Array, v: Array, state: Array, decay: Array | None, beta: Array | None, scale: float
+) -> tuple[Array, Array]:
+    """The recurrence of linear attention.
+
+    q: [B, Hq, T, Dk], k: [B, H, T, Dk], v: [B, H, T, Dv], state: [B, H, Dk, Dv], decay: logarithms [B, H, T, Dk or 1],
+    beta: [B, H, T], None for the plain rule -> outputs [B, Hq, T, Dv] and the last state.
+    """
+    batch, heads, steps = k.shape[:3]
+    group = q.shape[1] // heads
+    outputs = np.zeros((batch, q.shape[1], steps, v.shape[3]), q.dtype)
+    for step in range(steps):
+        key, value = k[:, :, step, :, None], v[:, :, step, None, :]
+        if decay is not None:
+            state = np.exp(decay[:, :, step])[..., None] * state
+        if beta is not None:
+            value = beta[:, :, step, None, None] * (value - np.swapaxes(key, 2, 3) @ state)
+        state = state + key * value
+        queries = q[:, :, step].reshape(batch, heads, group, -1)
+        outputs[:, :, step] = (q.dtype.type(scale) * (queries @ state)).reshape(batch, q.shape[1], -1)
+    return outputs, state
