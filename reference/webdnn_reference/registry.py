@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from webdnn_onnx.registry import Registry
 __all__ = ["OPERATORS", "Context", "Operator", "RunSubgraph", "op"]
 
 Operator: TypeAlias = Callable[..., Any]
+F = TypeVar("F", bound=Operator)
 
 
 class RunSubgraph(Protocol):
@@ -51,6 +52,11 @@ class Context:
 OPERATORS: Registry[Operator] = Registry("the reference")
 
 
-def op(name: str, since: int | tuple[int, ...], domain: str = "") -> Callable[[Operator], Operator]:
+def op(name: str, since: int | tuple[int, ...], domain: str = "") -> Callable[[F], F]:
     """Register the meaning of an operator at one or more of its versions."""
-    return OPERATORS.decorate(name, since, domain)
+
+    def register(function: F) -> F:
+        OPERATORS.add(name, since, function, domain)
+        return function
+
+    return register
