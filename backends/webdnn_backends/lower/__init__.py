@@ -1,0 +1,1 @@
+"""Lowering: ONNX operators as tensor expressions, one module per family."""

@@ -1,0 +1,203 @@
+"""What a lowering sees of its node, and how it gives back tensor expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from webdnn_backends.ir import build
+from webdnn_backends.ir.loops import Axis, Const, Expr, Kernel, Read, Reduce, ReduceOp, Var
+from webdnn_backends.ir.scalars import compute_type
+from webdnn_backends.te.tensors import Call, Hint, Item, Stage, Tensor
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.errors import DTypeError, ShapeError, UnsupportedOpError, describe_node
+from webdnn_onnx.graph import Graph, Node, Shape, TensorType
+from webdnn_onnx.symbolic import Dim
+
+__all__ = ["Indices", "LoweringState", "NodeContext"]
+
+Indices = tuple[Expr, ...]
+T = TypeVar("T")
+
+
+@dataclass
+class LoweringState:
+    """What grows while a graph is lowered: tensors, constants and items, and the counters for fresh names."""
+
+    graph: Graph
+    known: Mapping[str, tuple[Dim, ...]]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    constants: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    items: list[Item] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+
+    def fresh(self, prefix: str) -> str:
+        """A name that no tensor has."""
+        while True:
+            count = self.counters.get(prefix, 0)
+            self.counters[prefix] = count + 1
+            name = f"{prefix}#{count}"
+            if name not in self.tensors:
+                return name
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor of a graph value. Raises DTypeError if it is none."""
+        found = self.tensors.get(name)
+        if found is None:
+            value = self.graph.value(name)
+            found = self.tensors[name] = Tensor(name, value.dtype, value.shape)
+            if name in self.graph.constants:
+                self.constants[name] = self.graph.constants[name]
+        return found
+
+
+class NodeContext:
+    """One node while it is lowered. Inputs and outputs are counted from 0."""
+
+    def __init__(self, state: LoweringState, node: Node) -> None:
+        self.state = state
+        self.node = node
+        self._axes = 0
+
+    # the node
+
+    @property
+    def where(self) -> str:
+        """The start of an error message about this node."""
+        return describe_node(self.node.op, self.node.name, self.node.opset, self.node.domain)
+
+    def attribute(self, name: str, default: T) -> T:
+        """An attribute, or the version's default."""
+        value: Any = self.node.attributes.get(name, default)
+        return value  # type: ignore[no-any-return]  # the schema gives the attribute the type of its default
+
+    def has(self, index: int) -> bool:
+        """Whether an optional input is given."""
+        return bool(self.node.input(index))
+
+    def wants(self, index: int) -> bool:
+        """Whether an optional output is used."""
+        return bool(self.node.output(index))
+
+    def name(self, index: int) -> str:
+        """The tensor name of an input."""
+        return self.state.tensor(self.node.inputs[index]).name
+
+    def shape(self, index: int) -> Shape:
+        """The dimensions of an input."""
+        return self.state.tensor(self.node.inputs[index]).shape
+
+    def rank(self, index: int) -> int:
+        return len(self.shape(index))
+
+    def dtype(self, index: int) -> DType:
+        """The storage type of an input."""
+        return self.state.tensor(self.node.inputs[index]).dtype
+
+    def output(self, index: int = 0) -> Tensor:
+        """The tensor of an output."""
+        return self.state.tensor(self.node.outputs[index])
+
+    def constant(self, index: int) -> npt.NDArray[Any] | None:
+        """The array of an input that is known at compile time, else None."""
+        name = self.node.input(index)
+        return self.state.graph.constants.get(name) if name else None
+
+    def integers(self, index: int) -> tuple[Dim, ...] | None:
+        """The elements of an integer input as dimensions: of a constant, or of shape arithmetic; else None."""
+        name = self.node.input(index)
+        array = self.constant(index)
+        if array is not None:
+            return tuple(int(item) for item in np.asarray(array).ravel())
+        return self.state.known.get(name)
+
+    def unsupported(self, what: str) -> UnsupportedOpError:
+        """The error to raise for a form of the operator that has no lowering."""
+        return UnsupportedOpError(f"{self.where}: expected a form that the compiler has, got {what}")
+
+    def axis(self, value: int, rank: int) -> int:
+        """A possibly negative axis counted from 0. Raises ShapeError outside [-rank, rank-1]."""
+        if not -rank <= value < max(rank, 1):
+            raise ShapeError(f"{self.where}: axis: expected within [{-rank}, {rank - 1}], got {value}")
+        return value % rank if rank else 0
+
+    # expressions
+
+    def read(self, tensor: str, indices: Sequence[Expr | int]) -> Expr:
+        """One element of a tensor; a tensor of one constant element becomes a literal."""
+        spec = self.state.tensor(tensor)
+        assert len(indices) == len(spec.shape), f"{self.where}: one index per dimension of {tensor}"
+        array = self.state.constants.get(tensor)
+        if array is not None and array.size == 1 and spec.dtype is not DType.STRING:
+            return literal(array.reshape(()), spec.dtype)
+        return Read(tensor, tuple(build.i32(index) for index in indices), compute_type(spec.dtype))
+
+    def element(self, index: int, indices: Sequence[Expr | int]) -> Expr:
+        """One element of an input."""
+        return self.read(self.name(index), indices)
+
+    def broadcast(self, index: int, indices: Sequence[Expr]) -> Expr:
+        """The element of an input under multidirectional broadcasting to the given output indices."""
+        shape = self.shape(index)
+        aligned = indices[len(indices) - len(shape) :]
+        return self.element(index, [Const(0) if size == 1 else at for size, at in zip(shape, aligned, strict=True)])
+
+    def reduce(self, op: ReduceOp, extents: Sequence[Dim], body: Callable[[Indices], Expr]) -> Expr:
+        """A reduction over fresh axes with the given extents."""
+        axes = tuple(self._fresh_axis(extent) for extent in extents)
+        return Reduce(op, axes, body(tuple(axis.var for axis in axes))) if axes else body(())
+
+    def sum(self, extents: Sequence[Dim], body: Callable[[Indices], Expr]) -> Expr:
+        """The sum over fresh axes with the given extents."""
+        return self.reduce(ReduceOp.SUM, extents, body)
+
+    def _fresh_axis(self, extent: Dim) -> Axis:
+        self._axes += 1
+        return Axis(f"k{self._axes - 1}", extent)
+
+    # results
+
+    def emit(self, body: Callable[[Indices], Expr], *, output: int = 0, hint: Hint | None = None) -> None:
+        """Give an output by the expression for its element at the given indices."""
+        if self.wants(output):
+            self._stage(self.output(output), body, hint)
+
+    def temporary(self, dtype: DType, shape: Shape, body: Callable[[Indices], Expr], hint: Hint | None = None) -> str:
+        """A tensor between this node's stages; returns its name."""
+        tensor = self.scratch(dtype, shape)
+        self._stage(tensor, body, hint)
+        return tensor.name
+
+    def scratch(self, dtype: DType, shape: Shape) -> Tensor:
+        """A tensor that a direct kernel writes."""
+        tensor = Tensor(self.state.fresh(self.node.outputs[0] or self.node.op), dtype, tuple(shape))
+        self.state.tensors[tensor.name] = tensor
+        return tensor
+
+    def call(self, kernel: Kernel, arguments: Sequence[str], parameters: Sequence[Dim] = ()) -> None:
+        """Run a kernel written directly in loop IR on tensors by name."""
+        self.state.items.append(Call(kernel, tuple(arguments), tuple(parameters), self.node.source))
+
+    def _stage(self, tensor: Tensor, body: Callable[[Indices], Expr], hint: Hint | None) -> None:
+        axes = tuple(Axis(f"i{position}", extent) for position, extent in enumerate(tensor.shape))
+        expr = body(tuple(Const(0) if axis.extent == 1 else Var(axis.name) for axis in axes))
+        if expr.type is not compute_type(tensor.dtype):
+            raise DTypeError(
+                f"{self.where}: output '{tensor.name}': expected {compute_type(tensor.dtype).value}, "
+                f"got an expression of type {expr.type.value}"
+            )
+        self.state.items.append(Stage(tensor.name, axes, expr, hint, self.node.source))
+
+    def require_tensor(self, index: int) -> TensorType:
+        """The type of an input as a tensor. Raises DTypeError otherwise."""
+        return self.state.graph.value(self.node.inputs[index]).tensor
+
+
+def literal(value: npt.NDArray[Any], dtype: DType) -> Const:
+    """A scalar array as a literal of the type it computes in."""
+    scalar = compute_type(dtype)
+    return build.const(float(value) if scalar.is_float else bool(value) if dtype is DType.BOOL else int(value), scalar)

@@ -1,0 +1,377 @@
+"""Reductions, softmax and normalisations: expressions with Reduce inside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from webdnn_backends.ir import build
+from webdnn_backends.ir.build import apply, cast, const
+from webdnn_backends.ir.loops import Const, Expr, ReduceOp
+from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.lower.context import Indices, NodeContext
+from webdnn_backends.lower.elementwise import like
+from webdnn_backends.lower.registry import LOWERINGS, lowering
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.symbolic import Dim, product
+
+__all__: list[str] = []
+
+
+def reduction_axes(context: NodeContext) -> tuple[int, ...] | None:
+    """The axes that a Reduce* node removes, ascending; None where it is the identity (noop_with_empty_axes)."""
+    rank = context.rank(0)
+    by_input = context.node.opset >= (13 if context.node.op == "ReduceSum" else 18)
+    if by_input:
+        given = context.integers(1) if context.has(1) else ()
+        if given is None or not all(isinstance(axis, int) for axis in given):
+            raise context.unsupported("axes known only at run time")
+    else:
+        given = context.attribute("axes", ())
+    if not given:
+        return None if by_input and context.attribute("noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(sorted(context.axis(int(axis), rank) for axis in given))  # type: ignore[arg-type]  # checked above
+
+
+def _identity(x: Expr) -> Expr:
+    return x
+
+
+def _square(x: Expr) -> Expr:
+    return apply(Op.MUL, x, x)
+
+
+def _reduce(
+    name: str,
+    op: ReduceOp,
+    before: Callable[[Expr], Expr] = _identity,
+    after: Callable[[Expr, Expr], Expr] = lambda total, _: total,
+) -> None:
+    """Register a reduction: after(combine(before(x)), number of elements)."""
+
+    def lower(context: NodeContext) -> None:
+        axes = reduction_axes(context)
+        keep = context.attribute("keepdims", 1)
+        shape = context.shape(0)
+        if axes is None:
+            context.emit(lambda i: before(context.element(0, i)) if op is ReduceOp.SUM else context.element(0, i))
+            return
+        extents = [shape[axis] for axis in axes]
+        combine = op
+        if context.dtype(0) is DType.BOOL:
+            combine = ReduceOp.ANY if op is ReduceOp.MAX else ReduceOp.ALL
+        count = counted(product(extents))
+
+        def body(i: Indices) -> Expr:
+            total = context.reduce(
+                combine, extents, lambda k: before(context.element(0, spread(i, k, axes, len(shape), keep)))
+            )
+            return after(total, count(total))
+
+        context.emit(body)
+
+    LOWERINGS.add(name, 1, lower)
+
+
+def spread(i: Indices, k: Indices, axes: Sequence[int], rank: int, keep: int) -> list[Expr]:
+    """Input indices from output indices `i` and reduction indices `k`."""
+    rest = iter([index for axis, index in enumerate(i) if axis not in axes] if keep else i)
+    inner = iter(k)
+    return [next(inner) if axis in axes else next(rest) for axis in range(rank)]
+
+
+def counted(count: Dim) -> Callable[[Expr], Expr]:
+    """The number of reduced elements, in the type of the total."""
+    return lambda total: (
+        const(count, total.type) if isinstance(count, int) else cast(_full(total.type), build.dim(count))
+    )
+
+
+def _full(type: Scalar) -> DType:
+    return {
+        Scalar.F32: DType.FLOAT32,
+        Scalar.F64: DType.FLOAT64,
+        Scalar.I32: DType.INT32,
+        Scalar.U32: DType.UINT32,
+        Scalar.I64: DType.INT64,
+        Scalar.U64: DType.UINT64,
+        Scalar.BOOL: DType.BOOL,
+    }[type]
+
+
+def _floating(function: Op) -> Callable[[Expr, Expr], Expr]:
+    """A function of the total, computed in float64 for integers."""
+
+    def after(total: Expr, _: Expr) -> Expr:
+        if total.type.is_float:
+            return apply(function, total)
+        return cast(_full(total.type), apply(function, cast(DType.FLOAT64, total)))
+
+    return after
+
+
+_reduce("ReduceSum", ReduceOp.SUM)
+_reduce("ReduceMean", ReduceOp.SUM, after=lambda total, count: apply(Op.DIV, total, count))
+_reduce("ReduceMax", ReduceOp.MAX)
+_reduce("ReduceMin", ReduceOp.MIN)
+_reduce("ReduceProd", ReduceOp.PROD)
+_reduce("ReduceSumSquare", ReduceOp.SUM, before=_square)
+_reduce("ReduceL1", ReduceOp.SUM, before=lambda x: apply(Op.ABS, x))
+_reduce("ReduceL2", ReduceOp.SUM, before=_square, after=_floating(Op.SQRT))
+_reduce("ReduceLogSum", ReduceOp.SUM, after=_floating(Op.LOG))
+
+
+@lowering("ReduceLogSumExp")
+def _log_sum_exp(context: NodeContext) -> None:
+    axes = reduction_axes(context)
+    keep, shape = context.attribute("keepdims", 1), context.shape(0)
+    if axes is None:
+        context.emit(lambda i: context.element(0, i))
+        return
+    extents = [shape[axis] for axis in axes]
+    wide = context.dtype(0).is_float
+
+    def element(i: Indices, k: Indices) -> Expr:
+        x = context.element(0, spread(i, k, axes, len(shape), keep))
+        return x if wide else cast(DType.FLOAT64, x)
+
+    def body(i: Indices) -> Expr:
+        peak = context.reduce(ReduceOp.MAX, extents, lambda k: element(i, k))
+        finite = build.select(apply(Op.IS_INF, peak), like(peak, 0), peak)
+        total = context.sum(extents, lambda k: apply(Op.EXP, apply(Op.SUB, element(i, k), finite)))
+        result = apply(Op.ADD, apply(Op.LOG, total), finite)
+        return result if wide else cast(context.output().dtype, result)
+
+    context.emit(body)
+
+
+def softmax_axes(context: NodeContext) -> tuple[int, ...]:
+    """The normalised axes: one since opset 13, before that `axis` and all behind it."""
+    rank = context.rank(0)
+    if context.node.opset >= 13:
+        return (context.axis(context.attribute("axis", -1), rank),)
+    first = context.attribute("axis", 1)
+    return tuple(range(first + rank if first < 0 else first, rank))
+
+
+def _softmax(context: NodeContext, *, log: bool) -> None:
+    axes, shape, dtype = softmax_axes(context), context.shape(0), context.dtype(0)
+    extents = [shape[axis] for axis in axes]
+    reduced = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    wide = DType.FLOAT64 if dtype is DType.FLOAT64 else DType.FLOAT32
+
+    def at(i: Indices, k: Indices) -> Expr:
+        return context.element(0, spread(i, k, axes, len(shape), 1))
+
+    def row(i: Indices) -> list[Expr]:
+        return [Const(0) if axis in axes else index for axis, index in enumerate(i)]
+
+    peak = context.temporary(wide, reduced, lambda i: context.reduce(ReduceOp.MAX, extents, lambda k: at(i, k)))
+    total = context.temporary(
+        wide,
+        reduced,
+        lambda i: context.sum(extents, lambda k: apply(Op.EXP, apply(Op.SUB, at(i, k), context.read(peak, row(i))))),
+    )
+
+    def body(i: Indices) -> Expr:
+        shifted = apply(Op.SUB, context.element(0, i), context.read(peak, row(i)))
+        if log:
+            return apply(Op.SUB, shifted, apply(Op.LOG, context.read(total, row(i))))
+        return apply(Op.DIV, apply(Op.EXP, shifted), context.read(total, row(i)))
+
+    context.emit(body)
+
+
+LOWERINGS.add("Softmax", 1, lambda context: _softmax(context, log=False))
+LOWERINGS.add("LogSoftmax", 1, lambda context: _softmax(context, log=True))
+
+
+def moments(context: NodeContext, tensor: str, axes: Sequence[int], wide: DType) -> tuple[str, str]:
+    """Mean and population variance over some axes, each kept with size 1, as temporaries."""
+    shape = context.state.tensor(tensor).shape
+    extents = [shape[axis] for axis in axes]
+    reduced = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    count = product(extents)
+
+    def at(i: Indices, k: Indices) -> Expr:
+        return cast(wide, context.read(tensor, spread(i, k, axes, len(shape), 1)))
+
+    def divided(total: Expr) -> Expr:
+        return apply(
+            Op.DIV, total, const(count, total.type) if isinstance(count, int) else cast(wide, build.dim(count))
+        )
+
+    mean = context.temporary(wide, reduced, lambda i: divided(context.sum(extents, lambda k: at(i, k))))
+
+    def variance(i: Indices) -> Expr:
+        def deviation(k: Indices) -> Expr:
+            return _square(apply(Op.SUB, at(i, k), context.read(mean, i)))
+
+        return divided(context.sum(extents, deviation))
+
+    return mean, context.temporary(wide, reduced, variance)
+
+
+def inverse_deviation(variance: Expr, epsilon: float) -> Expr:
+    """1 / sqrt(variance + epsilon)."""
+    return apply(Op.DIV, like(variance, 1), apply(Op.SQRT, apply(Op.ADD, variance, like(variance, epsilon))))
+
+
+def _wide(dtype: DType) -> DType:
+    return DType.FLOAT64 if dtype is DType.FLOAT64 else DType.FLOAT32
+
+
+def normalised(context: NodeContext, mean: str, variance: str, i: Indices, row: Sequence[Expr], epsilon: float) -> Expr:
+    """(x - mean) / sqrt(variance + epsilon) for the node's first input."""
+    centred = apply(Op.SUB, context.element(0, i), context.read(mean, row))
+    return apply(Op.MUL, centred, inverse_deviation(context.read(variance, row), epsilon))
+
+
+@lowering("LayerNormalization")
+def _layer_normalization(context: NodeContext) -> None:
+    rank = context.rank(0)
+    axis = context.axis(context.attribute("axis", -1), rank)
+    epsilon = context.attribute("epsilon", 1e-5)
+    mean, variance = moments(context, context.name(0), range(axis, rank), _wide(context.dtype(0)))
+
+    def body(i: Indices) -> Expr:
+        row = [*i[:axis], *([Const(0)] * (rank - axis))]
+        y = normalised(context, mean, variance, i, row, epsilon)
+        y = apply(Op.MUL, y, context.broadcast(1, i))
+        return apply(Op.ADD, y, context.broadcast(2, i)) if context.has(2) else y
+
+    context.emit(body)
+    context.emit(lambda i: context.read(mean, i), output=1)
+    context.emit(lambda i: inverse_deviation(context.read(variance, i), epsilon), output=2)
+
+
+@lowering("RMSNormalization")
+def _rms_normalization(context: NodeContext) -> None:
+    rank, shape = context.rank(0), context.shape(0)
+    axis = context.axis(context.attribute("axis", -1), rank)
+    wide = _wide(context.dtype(0))
+    extents = shape[axis:]
+    reduced = (*shape[:axis], *([1] * (rank - axis)))
+    count = product(list(extents))
+
+    def mean_square(i: Indices) -> Expr:
+        total = context.sum(extents, lambda k: _square(context.element(0, [*i[:axis], *k])))
+        return apply(
+            Op.DIV, total, const(count, total.type) if isinstance(count, int) else cast(wide, build.dim(count))
+        )
+
+    power = context.temporary(wide, reduced, mean_square)
+
+    def body(i: Indices) -> Expr:
+        row = [*i[:axis], *([Const(0)] * (rank - axis))]
+        scale = inverse_deviation(context.read(power, row), context.attribute("epsilon", 1e-5))
+        return apply(Op.MUL, apply(Op.MUL, context.element(0, i), scale), context.broadcast(1, i))
+
+    context.emit(body)
+
+
+@lowering("InstanceNormalization")
+def _instance_normalization(context: NodeContext) -> None:
+    rank = context.rank(0)
+    mean, variance = moments(context, context.name(0), range(2, rank), _wide(context.dtype(0)))
+
+    def body(i: Indices) -> Expr:
+        row = [*i[:2], *([Const(0)] * (rank - 2))]
+        y = normalised(context, mean, variance, i, row, context.attribute("epsilon", 1e-5))
+        return apply(Op.ADD, apply(Op.MUL, y, context.element(1, [i[1]])), context.element(2, [i[1]]))
+
+    context.emit(body)
+
+
+@lowering("BatchNormalization")
+def _batch_normalization(context: NodeContext) -> None:
+    if context.node.opset >= 14 and context.attribute("training_mode", 0):
+        raise context.unsupported("training_mode 1")
+    epsilon = context.attribute("epsilon", 1e-5)
+
+    def body(i: Indices) -> Expr:
+        channel = [i[1] if len(i) > 1 else Const(0)]
+        scale, bias, mean, variance = (context.element(k, channel) for k in range(1, 5))
+        wide = context.element(0, i)
+        y = apply(Op.MUL, apply(Op.SUB, wide, mean), apply(Op.MUL, scale, inverse_deviation(variance, epsilon)))
+        return apply(Op.ADD, y, bias)
+
+    context.emit(body)
+
+
+@lowering("LpNormalization")
+def _lp_normalization(context: NodeContext) -> None:
+    shape = context.shape(0)
+    axis = context.axis(context.attribute("axis", -1), len(shape))
+    p = context.attribute("p", 2)
+    reduced = tuple(1 if k == axis else size for k, size in enumerate(shape))
+
+    def total(i: Indices) -> Expr:
+        def term(k: Indices) -> Expr:
+            x = context.element(0, [*i[:axis], *k, *i[axis + 1 :]])
+            return apply(Op.ABS, x) if p == 1 else _square(x)
+
+        sum_ = context.sum([shape[axis]], term)
+        return sum_ if p == 1 else apply(Op.SQRT, sum_)
+
+    norm = context.temporary(_wide(context.dtype(0)), reduced, total)
+
+    def body(i: Indices) -> Expr:
+        divisor = context.read(norm, [*i[:axis], Const(0), *i[axis + 1 :]])
+        zero = apply(Op.EQ, divisor, like(divisor, 0))
+        return build.select(zero, like(divisor, 0), apply(Op.DIV, context.element(0, i), divisor))
+
+    context.emit(body)
+
+
+@lowering("LRN")
+def _lrn(context: NodeContext) -> None:
+    size = context.attribute("size", 1)
+    alpha, beta, bias = (
+        context.attribute("alpha", 1e-4),
+        context.attribute("beta", 0.75),
+        context.attribute("bias", 1.0),
+    )
+    before = (size - 1) // 2
+    channels = build.dim(context.shape(0)[1])
+
+    def body(i: Indices) -> Expr:
+        def square(k: Indices) -> Expr:
+            channel = build.sub(build.add(i[1], k[0]), before)
+            inside = apply(Op.LT, cast(DType.UINT32, channel), cast(DType.UINT32, channels))
+            x = context.element(0, [i[0], channel, *i[2:]])
+            return build.select(inside, _square(x), like(x, 0))
+
+        total = context.sum([size], square)
+        scaled = apply(Op.ADD, like(total, bias), apply(Op.MUL, like(total, alpha / size), total))
+        if math.isclose(beta, 0.75):
+            root = apply(Op.SQRT, scaled)
+            divisor = apply(Op.MUL, root, apply(Op.SQRT, root))
+        else:
+            divisor = apply(Op.POW, scaled, like(scaled, beta))
+        return apply(Op.DIV, context.element(0, i), divisor)
+
+    context.emit(body)
+
+
+def _global(name: str, op: ReduceOp) -> None:
+    def lower(context: NodeContext) -> None:
+        spatial = context.shape(0)[2:]
+
+        def body(i: Indices) -> Expr:
+            total = context.reduce(op, spatial, lambda k: context.element(0, [i[0], i[1], *k]))
+            if op is ReduceOp.MAX:
+                return total
+            count = product(list(spatial))
+            divisor = (
+                const(count, total.type) if isinstance(count, int) else cast(_wide(context.dtype(0)), build.dim(count))
+            )
+            return apply(Op.DIV, total, divisor)
+
+        context.emit(body)
+
+    LOWERINGS.add(name, 1, lower)
+
+
+_global("GlobalAveragePool", ReduceOp.SUM)
+_global("GlobalMaxPool", ReduceOp.MAX)

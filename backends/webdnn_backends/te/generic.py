@@ -1,0 +1,529 @@
+"""The generic schedule: any stage, on any target, as loops.
+
+Output axes become loops in storage order, neighbouring ones merged where every access allows it. A reduction is
+computed in front of the innermost loop that it depends on, once for equal expressions. On targets with vectors the
+innermost loop runs four elements at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from webdnn_backends.ir import build
+from webdnn_backends.ir.build import add, apply, const
+from webdnn_backends.ir.loops import (
+    Access,
+    Apply,
+    Assign,
+    Axis,
+    Bitcast,
+    BufferParameter,
+    Cast,
+    Const,
+    Expr,
+    If,
+    Kernel,
+    Load,
+    Local,
+    Loop,
+    LoopKind,
+    Read,
+    Reduce,
+    ReduceOp,
+    Select,
+    Stmt,
+    Store,
+    Var,
+    Vector,
+    subexpressions,
+)
+from webdnn_backends.ir.rewrite import free_variables, map_children, rewrite, substitute
+from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.te.access import position
+from webdnn_backends.te.implementation import ScheduleContext
+from webdnn_backends.te.naming import stage_name
+from webdnn_backends.te.simplify import IndexAlgebra, simplify, strides
+from webdnn_backends.te.tensors import Call, Stage
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.symbolic import Dim, symbol
+from webdnn_onnx.symbolic import substitute as substitute_dim
+
+__all__ = ["GenericOptions", "generic"]
+
+
+@dataclass(frozen=True)
+class GenericOptions:
+    """lanes: 4 on targets with vectors, else 1. parallel: whether all output axes may become parallel iterations (a
+    GPU), or only as many outer ones as threads need."""
+
+    lanes: int = 1
+    parallel: bool = True
+
+
+def generic(stage: Stage, context: ScheduleContext, options: GenericOptions) -> Call:
+    """The kernel call that computes a stage."""
+    return _Scheduler(stage, context, options).run()
+
+
+def parameters_of(exprs: Sequence[Expr], bound: set[str]) -> dict[str, str]:
+    """Free variables that are no loop variables (symbolic sizes) -> kernel parameter names."""
+    names: dict[str, str] = {}
+    for expr in exprs:
+        for name in sorted(free_variables(expr)):
+            if name not in bound:
+                names.setdefault(name, f"n{len(names)}")
+    return names
+
+
+@dataclass
+class _Scope:
+    """An open loop (or the kernel itself): its statements so far and what is already computed in it."""
+
+    axis: Axis | None
+    statements: list[Stmt] = field(default_factory=list)
+    computed: dict[Expr, Expr] = field(default_factory=dict)
+
+
+class _Scheduler:
+    def __init__(self, stage: Stage, context: ScheduleContext, options: GenericOptions) -> None:
+        self.stage, self.context, self.options = stage, context, options
+        self.output = context.tensors[stage.output]
+        tensors = dict.fromkeys(part.tensor for part in subexpressions(stage.body) if isinstance(part, Read))
+        self.buffers = {name: f"in{number}" for number, name in enumerate(tensors)}
+        self.scopes: list[_Scope] = []
+        self.registers = 0
+        self.lane: Axis | None = None
+
+    def run(self) -> Call:
+        axes = self._ordered_axes()
+        body = simplify(rewrite(self.stage.body, self._loaded), tuple(axes))
+        target = simplify(
+            position(self.context, self.stage.output, [axis.var for axis in self.stage.axes]), tuple(axes)
+        )
+        axes, body, target = _merge_axes([axis for axis in axes if axis.extent != 1], body, target)
+        bound = {axis.name for axis in axes}
+        extents = [build.dim(axis.extent) for axis in axes]
+        names = parameters_of([*extents, *_reduce_extents(body), body, target], bound)
+        values: dict[str, Expr] = {old: Var(new) for old, new in names.items()}
+        renamed = [Axis(axis.name, _rename_dim(axis.extent, names)) for axis in axes]
+        statements = self._loops(renamed, _rename(body, names, values), substitute(target, values))
+        buffers = (
+            *(BufferParameter(new, self.context.tensors[old].dtype, Access.READ) for old, new in self.buffers.items()),
+            BufferParameter("out", self.output.dtype, Access.WRITE),
+        )
+        kernel = Kernel(stage_name(self.stage, self.context), buffers, tuple(names.values()), tuple(statements))
+        return Call(
+            kernel, (*self.buffers, self.stage.output), tuple(symbol(name) for name in names), self.stage.source
+        )
+
+    def _ordered_axes(self) -> list[Axis]:
+        """Output axes, outermost first: those that hoisted reductions depend on, then storage order."""
+        axes = [self.stage.axes[axis] for axis in self.context.layout(self.stage.output)]
+        rows: set[str] = set()
+        names = {axis.name for axis in axes if axis.extent != 1}
+        for reduction in self.stage.reductions:
+            needed = free_variables(reduction) & names
+            if needed != names:
+                rows |= needed
+        return [axis for axis in axes if axis.name in rows] + [axis for axis in axes if axis.name not in rows]
+
+    def _loaded(self, part: Expr) -> Expr | None:
+        if not isinstance(part, Read):
+            return None
+        return Load(self.buffers[part.tensor], position(self.context, part.tensor, part.indices), part.type)
+
+    # loops
+
+    def _loops(self, axes: list[Axis], body: Expr, target: Expr) -> list[Stmt]:
+        lane = axes[-1] if axes and self._vectorises(axes[-1], body, target) else None
+        self.scopes = [_Scope(None)]
+        for axis in axes[:-1] if lane else axes:
+            self.scopes.append(_Scope(axis))
+        if lane is None:
+            self._store(body, target)
+        else:
+            self._vector_loop(lane, body, target)
+        return self._close(axes)
+
+    def _store(self, body: Expr, target: Expr) -> None:
+        value = self._value(body)
+        self.scopes[-1].statements.append(Store("out", target, value))
+
+    def _vector_loop(self, lane: Axis, body: Expr, target: Expr) -> None:
+        """The innermost loop four at a time, and what is left one at a time."""
+        extent = lane.extent
+        whole = build.dim(extent // 4)
+        start = build.mul(whole, 4)
+        if whole != Const(0):
+            with self._open(Axis(lane.name, extent // 4)) as scope:
+                self.lane = lane
+                self._store(body, target)
+                self.lane = None
+            self._append(Loop(lane.name, whole, tuple(scope.statements), LoopKind.SERIAL, Const(0), 4))
+        if not (isinstance(extent, int) and extent % 4 == 0):
+            with self._open(lane) as scope:
+                self._store(body, target)
+            rest = build.sub(build.dim(extent), start)
+            self._append(Loop(lane.name, rest, tuple(scope.statements), LoopKind.SERIAL, start))
+
+    def _append(self, statement: Stmt) -> None:
+        self.scopes[-1].statements.append(statement)
+
+    @contextmanager
+    def _open(self, axis: Axis) -> Iterator[_Scope]:
+        scope = _Scope(axis)
+        self.scopes.append(scope)
+        yield scope
+        popped = self.scopes.pop()
+        assert popped is scope, "scopes close in order"
+
+    def _close(self, axes: list[Axis]) -> list[Stmt]:
+        """Wrap the statements of each scope into its loop, inside out; the perfect outer nest becomes parallel."""
+        perfect = 0
+        while perfect < len(self.scopes) - 1 and not self.scopes[perfect].statements:
+            perfect += 1
+        parallel = self._parallel_depth(axes[:perfect], perfect)
+        while len(self.scopes) > 1:
+            scope = self.scopes.pop()
+            assert scope.axis is not None, "only the outermost scope has no axis"
+            depth = len(self.scopes)
+            kind = LoopKind.PARALLEL if depth <= parallel else LoopKind.SERIAL
+            loop = Loop(scope.axis.name, build.dim(scope.axis.extent), tuple(scope.statements), kind)
+            self.scopes[-1].statements.append(loop)
+        return self.scopes[0].statements
+
+    def _parallel_depth(self, axes: list[Axis], perfect: int) -> int:
+        if self.options.parallel:
+            return perfect
+        total: Dim = 1
+        for depth, axis in enumerate(axes):
+            if isinstance(total, int) and total >= 64:
+                return depth
+            total = total * axis.extent
+        last_is_inner = perfect == len(self.scopes) - 1
+        return max(perfect - 1, 1) if last_is_inner and perfect > 1 else perfect
+
+    # values
+
+    def _value(self, expr: Expr) -> Expr:
+        """The expression with reductions and repeated or invariant parts replaced by registers."""
+        counts: dict[Expr, int] = {}
+        _count(expr, counts)
+        return self._visit(expr, counts)
+
+    def _visit(self, expr: Expr, counts: dict[Expr, int]) -> Expr:
+        for scope in reversed(self.scopes):
+            if expr in scope.computed:
+                return scope.computed[expr]
+        if isinstance(expr, Reduce):
+            return self._reduce(expr)
+        if isinstance(expr, Var | Const):
+            return self._lanes(expr)
+        depth = self._depth(expr)
+        hoisted = depth < len(self.scopes) - 1 and _work(expr) > 0 and not _is_index(expr)
+        shared = counts.get(expr, 0) > 1 and _work(expr) > 0 and not _is_index(expr)
+        if isinstance(expr, Load):
+            return self._load(expr)
+        if isinstance(expr, Select):
+            built = self._select(expr, counts)
+            return built
+        built = (
+            map_children(expr, lambda part: self._visit(part, counts))
+            if self.lane is None
+            else self._vector(expr, counts)
+        )
+        if (hoisted and not _guarded(expr)) or shared:
+            where = depth if hoisted and not _guarded(expr) else len(self.scopes) - 1
+            return self._register(expr, built, where)
+        return built
+
+    def _register(self, expr: Expr, value: Expr, depth: int) -> Expr:
+        name = f"v{self.registers}"
+        self.registers += 1
+        scope = self.scopes[depth]
+        scope.statements.append(Local(name, value.type, value, lanes=value.lanes))
+        scope.computed[expr] = Var(name, value.type, value.lanes)
+        return scope.computed[expr]
+
+    def _depth(self, expr: Expr) -> int:
+        """The innermost open loop that an expression depends on."""
+        free = free_variables(expr)
+        for depth in range(len(self.scopes) - 1, 0, -1):
+            axis = self.scopes[depth].axis
+            if axis is not None and axis.name in free:
+                return depth
+        return 0
+
+    def _select(self, expr: Select, counts: dict[Expr, int]) -> Expr:
+        """A choice; the branches are computed in place, since they may hold guarded loads."""
+        condition = self._visit(expr.condition, counts)
+        if condition.lanes == 1 or not _guarded(expr):
+            branches = [self._inline_branch(part, counts) for part in (expr.true, expr.false)]
+            return build.select(condition, *branches)
+        return Vector(tuple(self._scalar_lane(expr, k) for k in range(4)))
+
+    def _inline_branch(self, expr: Expr, counts: dict[Expr, int]) -> Expr:
+        if isinstance(expr, Reduce | Var | Const):
+            return self._visit(expr, counts)
+        for scope in reversed(self.scopes):
+            if expr in scope.computed:
+                return scope.computed[expr]
+        if isinstance(expr, Load):
+            return self._load(expr)
+        if isinstance(expr, Select):
+            return self._select(expr, counts)
+        if self.lane is not None:
+            return self._vector(expr, counts, inline=True)
+        return map_children(expr, lambda part: self._inline_branch(part, counts))
+
+    # reductions
+
+    def _reduce(self, expr: Reduce) -> Expr:
+        depth = self._depth(expr)
+        hidden, self.scopes = self.scopes[depth + 1 :], self.scopes[: depth + 1]
+        lane, self.lane = self.lane, self.lane if self.lane and self.lane.name in free_variables(expr) else None
+        result = self._accumulate(expr, depth)
+        self.scopes, self.lane = self.scopes + hidden, lane
+        return result
+
+    def _accumulate(self, expr: Reduce, depth: int) -> Expr:
+        name = f"acc{self.registers}"
+        self.registers += 1
+        lanes = 4 if self.lane is not None else 1
+        initial: Expr = identity(expr.op, expr.type)
+        accumulator = Var(name, expr.type, lanes)
+        self.scopes[depth].statements.append(Local(name, expr.type, apply_lanes(initial, lanes), lanes=lanes))
+        opened = 0
+        for axis in expr.axes:
+            if axis.extent != 1:
+                self.scopes.append(_Scope(axis))
+                opened += 1
+        ones: dict[str, Expr] = {axis.name: Const(0) for axis in expr.axes if axis.extent == 1}
+        body = substitute(expr.body, ones)
+        self._combine(expr.op, accumulator, body)
+        for _ in range(opened):
+            scope = self.scopes.pop()
+            assert scope.axis is not None, "a reduction's scope has an axis"
+            self.scopes[-1].statements.append(
+                Loop(scope.axis.name, build.dim(scope.axis.extent), tuple(scope.statements))
+            )
+        self.scopes[depth].computed[expr] = accumulator
+        return accumulator
+
+    def _combine(self, op: ReduceOp, accumulator: Var, body: Expr) -> None:
+        """Add one term; a guarded term is skipped where its condition fails and its other value changes nothing."""
+        neutral = identity(op, accumulator.type)
+        if isinstance(body, Select) and body.false == neutral and op is not ReduceOp.PROD:
+            condition = self._visit(body.condition, {})
+            if condition.lanes == 1:
+                self.scopes.append(_Scope(None))
+                value = self._value(body.true)
+                inner = self.scopes.pop()
+                term = Assign(accumulator.name, combine(op, accumulator, value))
+                self.scopes[-1].statements.append(If(condition, (*inner.statements, term)))
+                return
+        value = self._value(body)
+        self.scopes[-1].statements.append(Assign(accumulator.name, combine(op, accumulator, value)))
+
+    # lanes
+
+    def _vectorises(self, lane: Axis, body: Expr, target: Expr) -> bool:
+        if self.options.lanes != 4 or self.output.dtype is not DType.FLOAT32:
+            return False
+        if isinstance(lane.extent, int) and lane.extent < 4:
+            return False
+        algebra = IndexAlgebra({})
+        stride = strides(algebra.to_dim(target), (lane.name,))
+        if stride is None or stride[lane.name] != 1:
+            return False
+        for part in subexpressions(body):
+            if part.type in (Scalar.I64, Scalar.U64, Scalar.F64):
+                return False
+            if isinstance(part, Load) and part.type is not Scalar.F32 and lane.name in free_variables(part):
+                return False
+            if isinstance(part, Reduce) and lane.name in {axis.name for axis in part.axes}:
+                return False
+        return True
+
+    def _lanes(self, expr: Var | Const) -> Expr:
+        if self.lane is not None and isinstance(expr, Var) and expr.name == self.lane.name:
+            return Vector(tuple(add(expr, k) for k in range(4)))
+        return expr
+
+    def _load(self, expr: Load) -> Expr:
+        if self.lane is None or self.lane.name not in free_variables(expr.index):
+            index = self._index(expr.index)
+            return Load(expr.buffer, index, expr.type)
+        name = self.lane.name
+        simple = not any(isinstance(part, Load | Reduce) for part in subexpressions(expr.index))
+        stride = strides(IndexAlgebra({}).to_dim(expr.index), (name,)) if simple else None
+        if stride is not None and stride[name] == 1:
+            return Load(expr.buffer, expr.index, expr.type, 4)
+        return Vector(tuple(self._scalar_lane(expr, k) for k in range(4)))
+
+    def _scalar_lane(self, expr: Expr, lane: int) -> Expr:
+        assert self.lane is not None, "only inside the vector loop"
+        name, kept = self.lane.name, self.lane
+        shifted = substitute(expr, {name: add(Var(name), lane)}) if lane else expr
+        self.lane = None
+        result = self._value(shifted)
+        self.lane = kept
+        return result
+
+    def _index(self, expr: Expr) -> Expr:
+        """Index arithmetic as it is; loads inside it through the usual path."""
+        if any(isinstance(part, Load | Reduce | Select) for part in subexpressions(expr)):
+            lane, self.lane = self.lane, None
+            result = self._value(expr)
+            self.lane = lane
+            return result
+        return expr
+
+    def _vector(self, expr: Expr, counts: dict[Expr, int], *, inline: bool = False) -> Expr:
+        assert self.lane is not None, "only inside the vector loop"
+        visit = self._inline_branch if inline else self._visit
+        if self.lane.name not in free_variables(expr):
+            return map_children(expr, lambda part: visit(part, counts))
+        if isinstance(expr, Apply):
+            return apply(expr.op, *(visit(arg, counts) for arg in expr.args))
+        if isinstance(expr, Cast | Bitcast):
+            if isinstance(expr, Cast) and expr.to not in _VECTOR_CASTS:
+                return Vector(tuple(self._scalar_lane(expr, k) for k in range(4)))
+            return map_children(expr, lambda part: visit(part, counts))
+        return Vector(tuple(self._scalar_lane(expr, k) for k in range(4)))
+
+
+_VECTOR_CASTS = (DType.FLOAT32, DType.INT32, DType.UINT32, DType.BOOL)
+
+
+def apply_lanes(value: Expr, lanes: int) -> Expr:
+    """A scalar in as many lanes as asked."""
+    return value if lanes == 1 else Vector((value,) * lanes)
+
+
+def identity(op: ReduceOp, type: Scalar) -> Const:
+    """What a reduction starts from."""
+    if op is ReduceOp.SUM:
+        return const(0, type)
+    if op is ReduceOp.PROD:
+        return const(1, type)
+    if op in (ReduceOp.ANY, ReduceOp.ALL):
+        return const(op is ReduceOp.ALL, Scalar.BOOL)
+    if type.is_float:
+        return const(float("-inf") if op is ReduceOp.MAX else float("inf"), type)
+    bits = type.bits
+    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if type.is_signed else (0, (1 << bits) - 1)
+    return const(low if op is ReduceOp.MAX else high, type)
+
+
+def combine(op: ReduceOp, accumulator: Expr, value: Expr) -> Expr:
+    """The accumulator with one more term."""
+    if op is ReduceOp.SUM and accumulator.type.is_float and isinstance(value, Apply) and value.op is Op.MUL:
+        return apply(Op.FMA, *value.args, accumulator)
+    return apply(_COMBINE[op], accumulator, value)
+
+
+_COMBINE = {
+    ReduceOp.SUM: Op.ADD,
+    ReduceOp.PROD: Op.MUL,
+    ReduceOp.MIN: Op.MIN,
+    ReduceOp.MAX: Op.MAX,
+    ReduceOp.ANY: Op.OR,
+    ReduceOp.ALL: Op.AND,
+}
+
+
+def _count(expr: Expr, counts: dict[Expr, int]) -> None:
+    """How often each part is used, parts of repeated parts counted once, reductions not entered."""
+    counts[expr] = counts.get(expr, 0) + 1
+    if counts[expr] > 1 or isinstance(expr, Reduce):
+        return
+
+    def visit(part: Expr) -> Expr:
+        _count(part, counts)
+        return part
+
+    map_children(expr, visit)
+
+
+def _work(expr: Expr) -> int:
+    return 0 if isinstance(expr, Var | Const | Load | Vector) else 1
+
+
+def _is_index(expr: Expr) -> bool:
+    return expr.type is Scalar.I32 and isinstance(expr, Apply | Cast)
+
+
+def _guarded(expr: Expr) -> bool:
+    return any(isinstance(part, Load) for part in subexpressions(expr))
+
+
+def _reduce_extents(body: Expr) -> list[Expr]:
+    return [build.dim(axis.extent) for part in subexpressions(body) if isinstance(part, Reduce) for axis in part.axes]
+
+
+def _rename_dim(dim: Dim, names: dict[str, str]) -> Dim:
+    return substitute_dim(dim, {old: symbol(new) for old, new in names.items()})
+
+
+def _rename(body: Expr, names: dict[str, str], values: dict[str, Expr]) -> Expr:
+    def visit(part: Expr) -> Expr:
+        part = map_children(part, visit)
+        if isinstance(part, Var):
+            return values.get(part.name, part)
+        if isinstance(part, Reduce):
+            axes = tuple(Axis(axis.name, _rename_dim(axis.extent, names)) for axis in part.axes)
+            return Reduce(part.op, axes, part.body)
+        return part
+
+    return visit(body) if names else body
+
+
+def _merge_axes(axes: list[Axis], body: Expr, target: Expr) -> tuple[list[Axis], Expr, Expr]:
+    """Neighbouring axes as one where all positions depend on them as on one flat index."""
+    position_ = len(axes) - 1
+    while position_ > 0:
+        merged = _merge(axes[position_ - 1], axes[position_], body, target)
+        if merged is not None:
+            body, target = merged
+            flat = Axis(axes[position_].name, axes[position_ - 1].extent * axes[position_].extent)
+            axes = [*axes[: position_ - 1], flat, *axes[position_ + 1 :]]
+        position_ -= 1
+    return axes, body, target
+
+
+def _merge(outer: Axis, inner: Axis, body: Expr, target: Expr) -> tuple[Expr, Expr] | None:
+    names = (outer.name, inner.name)
+
+    def flat(index: Expr) -> Expr | None:
+        algebra = IndexAlgebra({})
+        polynomial = algebra.to_dim(index)
+        if any(free_variables(part) & set(names) for part in algebra.opaque):
+            return None
+        factors = strides(polynomial, names)
+        if factors is None or factors[outer.name] != factors[inner.name] * inner.extent:
+            return None
+        rest = polynomial - symbol(outer.name) * factors[outer.name]
+        return algebra.to_expr(rest)
+
+    failed = False
+
+    def visit(part: Expr) -> Expr:
+        nonlocal failed
+        if failed:
+            return part
+        if isinstance(part, Load):
+            index = flat(part.index)
+            if index is None:
+                failed = True
+                return part
+            return Load(part.buffer, index, part.type)
+        if isinstance(part, Var) and part.name in names:
+            failed = True
+            return part
+        return map_children(part, visit)
+
+    changed, where = visit(body), flat(target)
+    return None if failed or where is None else (changed, where)
