@@ -15,8 +15,9 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import Runner
 
 from webdnn_reference import Interpreter
+from webdnn_reference.values import as_value
 
-__all__ = ["KINDS", "check", "load_cases", "model_of", "operator_of", "stored"]
+__all__ = ["KINDS", "check", "compare", "load_cases", "model_of", "operator_of", "stored"]
 
 _LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 KINDS = ("node", "simple", "pytorch-operator", "pytorch-converted", "real")
@@ -43,9 +44,21 @@ def check(case: TestCase) -> None:
     for inputs, outputs in _data_sets(case, model):
         names = [value.name for value in model.graph.input if len(inputs) > 1 or value.name not in initialized]
         got = interpreter.run(dict(zip(names, map(_plain, inputs), strict=False)))
-        expected = [_plain(value) for value in outputs]
-        _same_lengths(expected, list(got.values()))
-        Runner.assert_similar_outputs(expected, list(got.values()), rtol=case.rtol, atol=case.atol)
+        compare([_plain(value) for value in outputs], list(got.values()), case.rtol, case.atol)
+
+
+def compare(expected: Sequence[Any], got: Sequence[Any], rtol: float, atol: float) -> None:
+    """The package's own comparison (shape, dtype, values), applied inside sequences and to empty optionals too."""
+    assert len(expected) == len(got), f"expected {len(expected)} values, got {len(got)}"
+    for wanted, value in zip(expected, got, strict=True):
+        if isinstance(wanted, list) or isinstance(value, list):
+            assert isinstance(wanted, list), f"expected {wanted!r}, got the sequence {value!r}"
+            assert isinstance(value, list), f"expected the sequence {wanted!r}, got {value!r}"
+            compare(wanted, value, rtol, atol)
+        elif wanted is None or value is None:
+            assert wanted is value, f"expected {wanted!r}, got {value!r}"
+        else:
+            Runner.assert_similar_outputs([wanted], [value], rtol=rtol, atol=atol)
 
 
 def model_of(case: TestCase) -> ModelProto:
@@ -55,13 +68,6 @@ def model_of(case: TestCase) -> ModelProto:
     if case.kind == "real":
         return onnx.load(_LIGHT / Path(case.url or "").name)
     return onnx.load(Path(case.model_dir or "") / "model.onnx")
-
-
-def _same_lengths(expected: Sequence[Any], got: Sequence[Any]) -> None:
-    # The package's comparison stops at the end of the shorter sequence.
-    for left, right in zip(expected, got, strict=True):
-        assert isinstance(left, list) == isinstance(right, list), f"expected {left!r}, got {right!r}"
-        assert not isinstance(left, list) or len(left) == len(right), f"expected {left!r}, got {right!r}"
 
 
 def _data_sets(case: TestCase, model: ModelProto) -> Sequence[tuple[Sequence[Any], Sequence[Any]]]:
@@ -90,10 +96,12 @@ def _light_data(case: TestCase, model: ModelProto) -> tuple[list[Any], list[Any]
 
 
 def _plain(value: Any) -> Any:
-    """Values in the form that the interpreter gives: the suite has protos and NumPy scalars too."""
+    """Values in the form that the interpreter gives: the suite has protos, NumPy scalars and bytes too."""
     if isinstance(value, TensorProto):
-        return numpy_helper.to_array(value)
-    return np.asarray(value) if isinstance(value, np.generic) else value
+        return _plain(numpy_helper.to_array(value))
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if value is None else as_value(value, float64=False)
 
 
 def stored(folder: Path, model: ModelProto) -> Sequence[tuple[list[Any], list[Any]]]:
@@ -117,12 +125,12 @@ def _value(data: bytes, declared: TypeProto) -> Any:
         case "sequence_type":
             sequence = onnx.SequenceProto()
             sequence.ParseFromString(data)
-            return numpy_helper.to_list(sequence)
+            return _plain(numpy_helper.to_list(sequence))
         case "optional_type":
             optional = onnx.OptionalProto()
             optional.ParseFromString(data)
-            return numpy_helper.to_optional(optional)
+            return _plain(numpy_helper.to_optional(optional))
         case _:
             tensor = onnx.TensorProto()
             tensor.ParseFromString(data)
-            return numpy_helper.to_array(tensor)
+            return _plain(tensor)
