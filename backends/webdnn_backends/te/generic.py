@@ -227,8 +227,7 @@ class _Scheduler:
         if isinstance(expr, Load):
             return self._load(expr)
         if isinstance(expr, Select):
-            built = self._select(expr, counts)
-            return built
+            return self._select(expr, counts)
         built = (
             map_children(expr, lambda part: self._visit(part, counts))
             if self.lane is None

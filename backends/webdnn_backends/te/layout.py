@@ -17,8 +17,8 @@ CHANNELS_LAST: Layout = (0, 2, 3, 1)
 
 
 def channels_last(program: TensorProgram) -> dict[str, Layout]:
-    """Layouts for the tensors that are better off channels-last: outputs of 2-D convolutions and poolings, and of rank-4
-    stages that read one of those position by position."""
+    """Layouts for the tensors that are better off channels-last: outputs of 2-D convolutions and poolings, and of
+    rank-4 stages that read one of those position by position."""
     fixed = {*program.inputs, *program.outputs, *program.constants}
     for item in program.items:
         if not isinstance(item, Stage):
@@ -30,10 +30,8 @@ def channels_last(program: TensorProgram) -> dict[str, Layout]:
     for item in program.items:
         if not isinstance(item, Stage) or len(item.axes) != 4 or item.output in fixed:
             continue
-        own = isinstance(item.hint, ConvHint)
+        own = isinstance(item.hint, ConvHint) or (isinstance(item.hint, PoolHint) and item.hint.x in layouts)
         if own or any(_follows(item, read.indices) for read in reads(item.body) if read.tensor in layouts):
-            layouts[item.output] = CHANNELS_LAST
-        elif isinstance(item.hint, PoolHint) and item.hint.x in layouts:
             layouts[item.output] = CHANNELS_LAST
     return layouts
 

@@ -1,0 +1,203 @@
+"""From a tensor program to kernel calls for one target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from webdnn_backends.ir.loops import Kernel
+from webdnn_backends.te.fuse import Fusion, Policy, fuse
+from webdnn_backends.te.generic import GenericOptions, generic
+from webdnn_backends.te.implementation import Implement, Implementation, Layout, PackedConstant, ScheduleContext
+from webdnn_backends.te.layout import channels_last
+from webdnn_backends.te.tensors import (
+    Bind,
+    Call,
+    Host,
+    If,
+    Item,
+    Loop,
+    ReshapeHint,
+    Stage,
+    Tensor,
+    TensorProgram,
+)
+from webdnn_onnx.dtypes import DType
+
+__all__ = ["CompiledProgram", "Target", "compile_program"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a target brings: fusion limits, the generic schedule's options, its own schedules, and what it cannot run.
+
+    implement: the fast schedules, or None. objection: why a kernel cannot run on the target (it then runs as JavaScript
+    on the host, which the report names), or None.
+    """
+
+    name: str
+    policy: Policy = Policy()
+    options: GenericOptions = GenericOptions()
+    channels_last: bool = False
+    implement: Implement | None = None
+    objection: Callable[[Kernel], str | None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class CompiledProgram:
+    """Kernel calls in order for one target.
+
+    tensors: all that the items name. layouts: physical axis orders that are not row-major. aliases: tensor -> the tensor
+    whose storage it shares. constants: arrays of constant tensors, packed ones included. placed: calls (by position in
+    items) that run on the host, with the reason. declined: stage output -> why the fast schedules left it to the generic
+    one.
+    """
+
+    target: str
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layouts: Mapping[str, Layout]
+    aliases: Mapping[str, str]
+    constants: Mapping[str, npt.NDArray[Any]]
+    items: tuple[Item, ...]
+    placed: Mapping[int, str] = field(default_factory=dict)
+    declined: Mapping[str, str] = field(default_factory=dict)
+    fusions: tuple[Fusion, ...] = ()
+
+
+def compile_program(program: TensorProgram, target: Target) -> CompiledProgram:
+    """The program fused, laid out and scheduled for a target."""
+    fusions: list[Fusion] = []
+    program = fuse(widen(program), target.policy, fusions)
+    layouts = channels_last(program) if target.channels_last else {}
+    compiler = _Compiler(program, target, layouts)
+    for item in program.items:
+        compiler.add(item)
+    return compiler.finish(tuple(fusions))
+
+
+_WIDENED = {DType.FLOAT16: DType.FLOAT32, DType.BFLOAT16: DType.FLOAT32}
+
+
+def widen(program: TensorProgram) -> TensorProgram:
+    """Intermediate float16 and bfloat16 tensors and constants stored as float32: computing is in float32 anyway, and
+    storing more precisely costs no correctness."""
+    fixed = {*program.inputs, *program.outputs}
+    for item in program.items:
+        if isinstance(item, Call | Host | If | Loop | Bind):
+            fixed.update(_named(item))
+    changed = {
+        name: replace(tensor, dtype=_WIDENED[tensor.dtype])
+        for name, tensor in program.tensors.items()
+        if tensor.dtype in _WIDENED and name not in fixed
+    }
+    constants = {
+        name: array.astype(np.float32) if name in changed else array for name, array in program.constants.items()
+    }
+    return replace(program, tensors={**program.tensors, **changed}, constants=constants)
+
+
+def _named(item: Item) -> tuple[str, ...]:
+    match item:
+        case Call(arguments=arguments):
+            return arguments
+        case Host(inputs=inputs, outputs=outputs):
+            return (*inputs, *outputs)
+        case Bind(symbols=symbols):
+            return tuple(tensor for _, tensor, _ in symbols)
+        case If(then=then, otherwise=otherwise, outputs=outputs, condition=condition):
+            inner = [name for part in (*then, *otherwise) if not isinstance(part, Stage) for name in _named(part)]
+            return (condition, *outputs, *inner)
+        case Loop(trip=trip, condition=condition, body=body, carried=carried, scanned=scanned, iteration=iteration):
+            inner = [name for part in body if not isinstance(part, Stage) for name in _named(part)]
+            flat = [name for group in (*carried, *scanned) for name in group]
+            return (trip, condition, iteration, *flat, *inner)
+        case Stage():
+            return ()
+
+
+class _Compiler:
+    def __init__(self, program: TensorProgram, target: Target, layouts: dict[str, Layout]) -> None:
+        self.program, self.target, self.layouts = program, target, layouts
+        self.tensors = dict(program.tensors)
+        self.constants = dict(program.constants)
+        self.aliases: dict[str, str] = {}
+        self.items: list[Item] = []
+        self.placed: dict[int, str] = {}
+        self.declined: dict[str, str] = {}
+        self.packed: dict[tuple[str, str], str] = {}
+
+    def add(self, item: Item) -> None:
+        """Schedule one item."""
+        if not isinstance(item, Stage):
+            self._append(item)
+            return
+        if self._is_view(item):
+            assert isinstance(item.hint, ReshapeHint), "only reshapes are views"
+            self.aliases[item.output] = self.aliases.get(item.hint.x, item.hint.x)
+            return
+        context = ScheduleContext(self.tensors, self.layouts, self.constants)
+        if self.target.implement is not None:
+            found = self.target.implement(item, context)
+            if isinstance(found, Implementation):
+                self._implement(found)
+                return
+            if item.hint is not None:
+                self.declined[item.output] = found
+        self._append(generic(item, context, self.target.options))
+
+    def _is_view(self, stage: Stage) -> bool:
+        if not isinstance(stage.hint, ReshapeHint) or stage.output in self.program.outputs:
+            return False
+        return (
+            stage.hint.x not in self.layouts
+            and stage.output not in self.layouts
+            and self.tensors[stage.hint.x].dtype is self.tensors[stage.output].dtype
+        )
+
+    def _implement(self, found: Implementation) -> None:
+        for tensor in found.temporaries:
+            self.tensors[tensor.name] = tensor
+        names = {packed.tensor.name: self._pack(packed) for packed in found.packed}
+        for call in found.calls:
+            self._append(replace(call, arguments=tuple(names.get(name, name) for name in call.arguments)))
+
+    def _pack(self, packed: PackedConstant) -> str:
+        key = (packed.constant, packed.key)
+        if key not in self.packed:
+            self.packed[key] = packed.tensor.name
+            self.tensors[packed.tensor.name] = packed.tensor
+            self.constants[packed.tensor.name] = packed.pack(self.constants[packed.constant])
+        return self.packed[key]
+
+    def _append(self, item: Item) -> None:
+        if isinstance(item, Call):
+            reason = self.target.objection(item.kernel)
+            if reason is not None:
+                self.placed[len(self.items)] = reason
+        self.items.append(item)
+
+    def finish(self, fusions: tuple[Fusion, ...]) -> CompiledProgram:
+        """The compiled program with only the tensors that it uses."""
+        used = {*self.program.inputs, *self.program.outputs}
+        for item in self.items:
+            used.update(_named(item))
+        used.update(self.aliases.get(name, name) for name in tuple(used))
+        return CompiledProgram(
+            self.target.name,
+            {name: tensor for name, tensor in self.tensors.items() if name in used},
+            self.program.inputs,
+            self.program.outputs,
+            {name: layout for name, layout in self.layouts.items() if name in used},
+            {name: source for name, source in self.aliases.items() if name in used},
+            {name: array for name, array in self.constants.items() if name in used},
+            tuple(self.items),
+            self.placed,
+            self.declined,
+            fusions,
+        )
