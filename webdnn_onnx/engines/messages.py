@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from webdnn_onnx import errors
 from webdnn_onnx.engines.engine import RunInfo, RunResult
 from webdnn_onnx.engines.tensors import RunValue, decode, encode
-from webdnn_onnx.errors import BackendError, InvalidModelError, WebDNNError
+from webdnn_onnx.errors import BackendError, InvalidModelError, LimitError, ShapeError, WebDNNError
 
 __all__ = ["bundle_stamp", "js_error", "request", "result"]
+
+_ERRORS: dict[str, type[WebDNNError]] = {
+    "WebDNNError": WebDNNError,
+    "ModelError": InvalidModelError,
+    "IntegrityError": InvalidModelError,
+    "InputError": ShapeError,
+    "ShapeError": ShapeError,
+    "BackendError": BackendError,
+    "DeviceLostError": BackendError,
+    "OutOfMemoryError": LimitError,
+}
 
 
 def bundle_stamp(bundle: Path) -> int:
@@ -47,9 +57,8 @@ def result(message: bytes, console: tuple[str, ...] = ()) -> RunResult:
 
 
 def js_error(error: Mapping[str, Any], backend: str, engine: str) -> WebDNNError:
-    """The Python error for one that the runtime threw: the class of the same name, else BackendError."""
+    """The Python error for one that JavaScript threw, by its class there; BackendError for any that is not ours."""
     name, message = str(error.get("name", "Error")), str(error.get("message", ""))
-    found = getattr(errors, name, None)
-    kind = found if isinstance(found, type) and issubclass(found, WebDNNError) else BackendError
-    said = message if kind.__name__ == name else f"{name}: {message}"
-    return kind(f"{backend} in {engine}: {said}")
+    if name in _ERRORS:
+        return _ERRORS[name](f"{backend} in {engine}: {message}")
+    return BackendError(f"{backend} in {engine}: {name}: {message}")

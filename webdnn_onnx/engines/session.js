@@ -23,10 +23,10 @@ function restore(spec, buffer, base) {
   if (spec.absent) return null;
   if (spec.sequence) return spec.sequence.map((item) => restore(item, buffer, base));
   if (spec.keys) return new Map(spec.keys.map((key, index) => [key, restore(spec.items[index], buffer, base)]));
-  if (spec.strings) return { data: spec.strings, shape: spec.shape, dtype: "string" };
+  if (spec.strings) return { data: spec.strings, dims: spec.shape, dtype: "string" };
   const type = ARRAYS[spec.dtype] ?? Uint8Array;
   const data = new type(buffer, base + spec.offset, spec.bytes / type.BYTES_PER_ELEMENT);
-  return { data, shape: spec.shape, dtype: spec.dtype };
+  return { data, dims: spec.shape, dtype: spec.dtype };
 }
 
 /** Writes a message from a header and values as the runtime gives them. */
@@ -37,14 +37,14 @@ export function encode(header, values) {
     if (value === null || value === undefined) return { absent: true };
     if (Array.isArray(value)) return { sequence: value.map(describe) };
     if (value instanceof Map) return { keys: [...value.keys()], items: [...value.values()].map(describe) };
-    const { data, shape, dtype } = value;
-    if (dtype === "string") return { dtype, shape: [...shape], strings: [...data] };
+    const { data, dims, dtype } = value;
+    if (dtype === "string") return { dtype, shape: [...dims], strings: [...data] };
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     const offset = size;
     const padding = (ALIGNMENT - (bytes.length % ALIGNMENT)) % ALIGNMENT;
     parts.push(bytes, new Uint8Array(padding));
     size += bytes.length + padding;
-    return { dtype, shape: [...shape], offset, bytes: bytes.length };
+    return { dtype, shape: [...dims], offset, bytes: bytes.length };
   };
   const described = {};
   for (const [name, value] of Object.entries(values)) described[name] = describe(value);

@@ -1,8 +1,8 @@
 """The loop IR: what a schedule builds, a dialect prints and an interpreter runs.
 
 Statements: Loop, If, Store, Local, Assign, Barrier. Expressions: Var, Const, Load, Apply, Cast, Bitcast, Select, Splat,
-Lane, Vector; and two of the level above, Read and Reduce, which schedules replace. Every expression has a compute type and a number of lanes (1 or 4). Nodes are frozen and compare by
-structure.
+Lane, Vector; and two of the level above, Read and Reduce, which schedules replace. Every expression has a compute type
+and a number of lanes (1 or 4). Nodes are frozen and compare by structure.
 
 A kernel's buffers are flat arrays of storage elements; indices count elements and are I32. Integer parameters
 (`Kernel.parameters`) are I32 variables: they carry the symbolic sizes.
@@ -218,7 +218,8 @@ class Read:
 
 
 class ReduceOp(enum.Enum):
-    """How a Reduce combines: SUM from 0, PROD from 1, MIN and MAX from the identity (NaN wins), ANY and ALL of BOOLs."""
+    """How a Reduce combines: SUM from 0, PROD from 1, MIN and MAX from their identity (NaN wins), ANY and ALL of
+    BOOLs."""
 
     SUM = "sum"
     PROD = "prod"

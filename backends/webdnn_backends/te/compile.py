@@ -40,8 +40,8 @@ class Target:
     """
 
     name: str
-    policy: Policy = Policy()
-    options: GenericOptions = GenericOptions()
+    policy: Policy = field(default_factory=Policy)
+    options: GenericOptions = field(default_factory=GenericOptions)
     channels_last: bool = False
     implement: Implement | None = None
     objection: Callable[[Kernel], str | None] = lambda _: None
@@ -51,10 +51,10 @@ class Target:
 class CompiledProgram:
     """Kernel calls in order for one target.
 
-    tensors: all that the items name. layouts: physical axis orders that are not row-major. aliases: tensor -> the tensor
-    whose storage it shares. constants: arrays of constant tensors, packed ones included. placed: calls (by position in
-    items) that run on the host, with the reason. declined: stage output -> why the fast schedules left it to the generic
-    one.
+    tensors: all that the items name. layouts: physical axis orders that are not row-major. aliases: tensor -> the
+    tensor whose storage it shares. constants: arrays of constant tensors, packed ones included. placed: calls (by
+    position in items) that run on the host, with the reason. declined: stage output -> why the fast schedules left it
+    to the generic one.
     """
 
     target: str

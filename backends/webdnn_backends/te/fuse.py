@@ -152,6 +152,10 @@ def _reduction_objection(
     axes = [axis.name for axis in consumer.axes if axis.extent != 1]
     if any(name not in axes for name in names):
         return "it is read along a reduced axis"
+    extents = {axis.name: axis.extent for axis in consumer.axes}
+    for index, axis in zip(indices, producer.axes, strict=True):
+        if axis.extent != (extents[index.name] if isinstance(index, Var) else 1):
+            return "only a part of it is read"
     if set(names) == set(axes):
         if uses[producer.output] > 1:
             return f"{uses[producer.output]} readers or a model output need it"

@@ -83,7 +83,7 @@ class _Scope:
 
     axis: Axis | None
     statements: list[Stmt] = field(default_factory=list)
-    computed: dict[Expr, Expr] = field(default_factory=dict)
+    computed: dict[tuple[Expr, int], Expr] = field(default_factory=dict)
 
 
 class _Scheduler:
@@ -214,9 +214,9 @@ class _Scheduler:
         return self._visit(expr, counts)
 
     def _visit(self, expr: Expr, counts: dict[Expr, int]) -> Expr:
-        for scope in reversed(self.scopes):
-            if expr in scope.computed:
-                return scope.computed[expr]
+        found = self._computed(expr)
+        if found is not None:
+            return found
         if isinstance(expr, Reduce):
             return self._reduce(expr)
         if isinstance(expr, Var | Const):
@@ -243,8 +243,22 @@ class _Scheduler:
         self.registers += 1
         scope = self.scopes[depth]
         scope.statements.append(Local(name, value.type, value, lanes=value.lanes))
-        scope.computed[expr] = Var(name, value.type, value.lanes)
-        return scope.computed[expr]
+        return self._remember(scope, expr, Var(name, value.type, value.lanes))
+
+    def _key(self, expr: Expr) -> tuple[Expr, int]:
+        """Values differ between the vector loop and the single elements inside it."""
+        vector = self.lane is not None and self.lane.name in free_variables(expr)
+        return expr, 4 if vector else 1
+
+    def _computed(self, expr: Expr) -> Expr | None:
+        if isinstance(expr, Var | Const):
+            return None
+        key = self._key(expr)
+        return next((scope.computed[key] for scope in reversed(self.scopes) if key in scope.computed), None)
+
+    def _remember(self, scope: _Scope, expr: Expr, value: Expr) -> Expr:
+        scope.computed[self._key(expr)] = value
+        return value
 
     def _depth(self, expr: Expr) -> int:
         """The innermost open loop that an expression depends on."""
@@ -266,9 +280,9 @@ class _Scheduler:
     def _inline_branch(self, expr: Expr, counts: dict[Expr, int]) -> Expr:
         if isinstance(expr, Reduce | Var | Const):
             return self._visit(expr, counts)
-        for scope in reversed(self.scopes):
-            if expr in scope.computed:
-                return scope.computed[expr]
+        found = self._computed(expr)
+        if found is not None:
+            return found
         if isinstance(expr, Load):
             return self._load(expr)
         if isinstance(expr, Select):
@@ -308,8 +322,7 @@ class _Scheduler:
             self.scopes[-1].statements.append(
                 Loop(scope.axis.name, build.dim(scope.axis.extent), tuple(scope.statements))
             )
-        self.scopes[depth].computed[expr] = accumulator
-        return accumulator
+        return self._remember(self.scopes[depth], expr, accumulator)
 
     def _combine(self, op: ReduceOp, accumulator: Var, body: Expr) -> None:
         """Add one term; a guarded term is skipped where its condition fails and its other value changes nothing."""
