@@ -1,0 +1,165 @@
+"""Products of quantized tensors: MatMulInteger, ConvInteger, QLinearMatMul and QLinearConv.
+
+Sums of 8-bit products are exact in float64, where BLAS computes them; int32 results wrap. The requantizing operators
+multiply the int32 sum by x_scale * w_scale / y_scale in float32 (in float64 by the oracle), as the scales are float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.errors import ShapeError
+from webdnn_reference.numeric import Array, is_float, widen
+from webdnn_reference.ops.convolution import check_convolution, convolve
+from webdnn_reference.ops.linear_algebra import matrix_product
+from webdnn_reference.ops.quantization import rounded_to
+from webdnn_reference.registry import op
+from webdnn_reference.windows import plan_windows
+
+__all__ = ["conv_integer", "matmul_integer", "qlinear_conv", "qlinear_matmul"]
+
+
+def _per_row(values: Array) -> Array:
+    """A parameter of the left matrix: a scalar, [M], or [..., M, 1]."""
+    return values.reshape(-1, 1) if values.ndim == 1 else values
+
+
+def _centred(x: Array, zero_point: Array | None) -> Array:
+    wide = widen(x).astype(np.float64)
+    return wide if zero_point is None else wide - widen(zero_point).astype(np.float64)
+
+
+def _to_int32(sums: Array) -> Array:
+    return sums.astype(np.int64).astype(np.int32)
+
+
+@op("MatMulInteger", since=10)
+def matmul_integer(A: Array, B: Array, a_zero_point: Array | None = None, b_zero_point: Array | None = None) -> Array:
+    """The matrix product of A - a_zero_point and B - b_zero_point.
+
+    A, B: int8 or uint8 [..., M, K] and [..., K, N]; a_zero_point: a scalar, [M] or [..., M, 1]; b_zero_point: a
+    scalar, [N] or [..., 1, N] -> int32 [..., M, N].   Raises ShapeError.
+    Spec: https://onnx.ai/onnx/operators/onnx__MatMulInteger.html#matmulinteger-10
+    """
+    left = _centred(A, None if a_zero_point is None else _per_row(a_zero_point))
+    return _to_int32(matrix_product(left, _centred(B, b_zero_point)))
+
+
+def _per_feature(name: str, values: Array, W: Array) -> Array:
+    """A scalar, or [M] in a shape that broadcasts with W. Raises ShapeError."""
+    if values.size == 1:
+        return values.reshape(())
+    if values.shape != W.shape[:1]:
+        raise ShapeError(f"{name}: expected one element or shape [{W.shape[0]}], got {list(values.shape)}")
+    return values.reshape(-1, *[1] * (W.ndim - 1))
+
+
+def _integer_convolution(
+    x: Array,
+    w: Array,
+    x_zero_point: Array | None,
+    w_zero_point: Array | None,
+    auto_pad: str,
+    dilations: Sequence[int] | None,
+    group: int,
+    kernel_shape: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    strides: Sequence[int] | None,
+) -> Array:
+    """The exact sums in float64; padding is zero after the zero point is subtracted."""
+    check_convolution(x, w, None, group, kernel_shape)
+    windows = plan_windows(x.shape[2:], w.shape[2:], strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
+    kernel = _centred(w, None if w_zero_point is None else _per_feature("w_zero_point", w_zero_point, w))
+    return convolve(_centred(x, None if x_zero_point is None else x_zero_point.reshape(())), kernel, windows, group)
+
+
+@op("ConvInteger", since=10)
+def conv_integer(
+    x: Array,
+    w: Array,
+    x_zero_point: Array | None = None,
+    w_zero_point: Array | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+    kernel_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Array:
+    """The convolution of x - x_zero_point and w - w_zero_point; padding counts as x_zero_point.
+
+    x: int8 or uint8 [N, C, D1, ..., Dn]; w: int8 or uint8 [M, C/group, k1, ..., kn]; x_zero_point: a scalar;
+    w_zero_point: a scalar or [M] -> int32 [N, M, o1, ..., on].   Raises ShapeError.
+    Spec: https://onnx.ai/onnx/operators/onnx__ConvInteger.html#convinteger-10
+    """
+    return _to_int32(
+        _integer_convolution(x, w, x_zero_point, w_zero_point, auto_pad, dilations, group, kernel_shape, pads, strides)
+    )
+
+
+@op("QLinearConv", since=10)
+def qlinear_conv(
+    x: Array,
+    x_scale: Array,
+    x_zero_point: Array,
+    w: Array,
+    w_scale: Array,
+    w_zero_point: Array,
+    y_scale: Array,
+    y_zero_point: Array,
+    B: Array | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] | None = None,
+    group: int = 1,
+    kernel_shape: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Array:
+    """The convolution of the numbers that x and w stand for, quantized again.
+
+    x, w: int8 or uint8, with float32 scales and zero points (for w: one or [M]); B: int32 [M], in units of
+    x_scale * w_scale -> dtype of y_zero_point, [N, M, o1, ..., on].   Raises ShapeError.
+    Spec: https://onnx.ai/onnx/operators/onnx__QLinearConv.html#qlinearconv-10
+    """
+    sums = _integer_convolution(
+        x, w, x_zero_point, w_zero_point, auto_pad, dilations, group, kernel_shape, pads, strides
+    )
+    if B is not None:
+        if B.shape != w.shape[:1]:
+            raise ShapeError(f"B: expected shape [{w.shape[0]}], got {list(B.shape)}")
+        sums = sums + B.reshape(-1, *[1] * (sums.ndim - 2))
+    factor = x_scale.reshape(()) * _per_feature("w_scale", w_scale, w) / y_scale.reshape(())
+    factor = factor.reshape(factor.shape[:1] + (1,) * (sums.ndim - 2)) if factor.ndim else factor
+    scaled = sums.astype(factor.dtype) * factor
+    return rounded_to(scaled, y_zero_point.reshape(()), DType.from_numpy(y_zero_point.dtype), True)
+
+
+@op("QLinearMatMul", since=(10, 21))
+def qlinear_matmul(
+    a: Array,
+    a_scale: Array,
+    a_zero_point: Array,
+    b: Array,
+    b_scale: Array,
+    b_zero_point: Array,
+    y_scale: Array,
+    y_zero_point: Array,
+) -> Array:
+    """The matrix product of the numbers that a and b stand for, quantized again.
+
+    a, b: int8, uint8, from opset 21 on float8 [..., M, K] and [..., K, N]; scales and zero points: scalars, for a and y also [M] or
+    [..., M, 1], for b also [N] or [..., 1, N] -> dtype of y_zero_point, [..., M, N]. Products are summed exactly and
+    scaled in float32 whatever the type of the scales.   Raises ShapeError.
+    Spec: https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html#qlinearmatmul-21
+    """
+    sums = matrix_product(_centred(a, _per_row(a_zero_point)), _centred(b, b_zero_point))
+    factor = _per_row(widen(a_scale)) * widen(b_scale) / _per_row(widen(y_scale))
+    scaled = sums.astype(factor.dtype) * factor
+    to = DType.from_numpy(y_zero_point.dtype)
+    zero_point = _per_row(y_zero_point)
+    return rounded_to(scaled, None if is_float(zero_point) and not np.any(widen(zero_point)) else zero_point, to, True)
