@@ -152,9 +152,9 @@ def qlinear_matmul(
 ) -> Array:
     """The matrix product of the numbers that a and b stand for, quantized again.
 
-    a, b: int8, uint8, from opset 21 on float8 [..., M, K] and [..., K, N]; scales and zero points: scalars, for a and y also [M] or
-    [..., M, 1], for b also [N] or [..., 1, N] -> dtype of y_zero_point, [..., M, N]. Products are summed exactly and
-    scaled in float32 whatever the type of the scales.   Raises ShapeError.
+    a, b: int8, uint8, from opset 21 on float8 [..., M, K] and [..., K, N]; scales and zero points: scalars, for a and
+    y also [M] or [..., M, 1], for b also [N] or [..., 1, N] -> dtype of y_zero_point, [..., M, N]. Products are summed
+    exactly and scaled in float32 whatever the type of the scales.   Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html#qlinearmatmul-21
     """
     sums = matrix_product(_centred(a, _per_row(a_zero_point)), _centred(b, b_zero_point))
