@@ -1,0 +1,155 @@
+"""Inputs of a model: from files, or seeded values of a sensible range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from webdnn_onnx.cli.bundle import Port
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError, WebDNNError
+
+__all__ = ["evaluate_dim", "given_inputs", "seeded_inputs"]
+
+Limits = Mapping[str, int]
+"""Input name -> the first integer that is too large for it (a vocabulary's size)."""
+
+_DEFAULT_SIZE = 4
+_DEFAULT_LIMIT = 2
+
+
+def given_inputs(options: Sequence[str], names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that --input names: `x.npz` by name, `NAME=x.npy`, `NAME=x.pb`, or one file for a single input.
+
+    Raises InvalidModelError for a file that cannot be read or a name that the model has not.
+    """
+    found: dict[str, npt.NDArray[Any]] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        path = Path(text if equals else option)
+        arrays = _read(path)
+        if equals:
+            if len(arrays) != 1:
+                raise InvalidModelError(f"--input {option}: expected one array in {path}, got {len(arrays)}")
+            found[name] = next(iter(arrays.values()))
+        elif list(arrays) == [""]:
+            if len(names) != 1:
+                raise InvalidModelError(f"--input {option}: expected NAME=FILE with NAME one of {', '.join(names)}")
+            found[names[0]] = arrays[""]
+        else:
+            found.update(arrays)
+    for name in found:
+        if name not in names:
+            raise InvalidModelError(f"--input: expected names among {', '.join(names) or 'none'}, got '{name}'")
+    return found
+
+
+def seeded_inputs(
+    ports: Sequence[Port],
+    given: Mapping[str, npt.NDArray[Any]],
+    seed: int = 0,
+    dims: Mapping[str, int] | None = None,
+    limits: Limits | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """An array for every input: the one given, else seeded values of its type.
+
+    Floats are normal, uint8 spans its range (pixels), other integers lie below `limits` (2 unless known), booleans are
+    mixed. A symbolic dimension has the value in `dims`, else the one that a given array implies, else 1 for a batch
+    and 4 for anything else. Raises ShapeError or DTypeError if a given array does not fit.
+    """
+    symbols = dict(dims or {})
+    for port in ports:
+        if port.name in given:
+            _bind(port, given[port.name], symbols)
+    inputs: dict[str, npt.NDArray[Any]] = {}
+    for index, port in enumerate(ports):
+        if port.name in given:
+            inputs[port.name] = given[port.name]
+            continue
+        if port.dtype is None:
+            raise DTypeError(f"input '{port.name}': expected a tensor or --input with a value, got {dict(port.type)}")
+        shape = tuple(evaluate_dim(dim, symbols) for dim in port.shape)
+        random = np.random.default_rng([seed, index])
+        inputs[port.name] = _draw(DType(port.dtype), shape, random, (limits or {}).get(port.name, _DEFAULT_LIMIT))
+    return inputs
+
+
+def evaluate_dim(dim: Any, symbols: dict[str, int]) -> int:
+    """A dimension of the manifest as a number; symbols that have none yet get a default."""
+    match dim:
+        case int():
+            return dim
+        case str():
+            batch = dim.lower() in ("n", "b") or "batch" in dim.lower()
+            return symbols.setdefault(dim, 1 if batch else _DEFAULT_SIZE)
+        case [str() as function, left, right]:
+            a, b = evaluate_dim(left, symbols), evaluate_dim(right, symbols)
+            return _FUNCTIONS[function](a, b)
+    raise InvalidModelError(f"model.json: expected a dimension, got {dim!r}")
+
+
+_FUNCTIONS: Mapping[str, Callable[[int, int], int]] = {
+    "+": lambda a, b: a + b,
+    "*": lambda a, b: a * b,
+    "floordiv": lambda a, b: a // b if b else 0,
+    "mod": lambda a, b: a % b if b else 0,
+    "max": max,
+    "min": min,
+    "eq": lambda a, b: int(a == b),
+    "lt": lambda a, b: int(a < b),
+}
+
+
+def _bind(port: Port, array: npt.NDArray[Any], symbols: dict[str, int]) -> None:
+    """Check a given array against its port and take the symbols from its shape."""
+    if port.dtype is None:
+        return
+    got = DType.from_numpy(array.dtype).value
+    if got != port.dtype:
+        raise DTypeError(f"input '{port.name}': expected {port.dtype}, got {got}")
+    if len(port.shape) != array.ndim:
+        raise ShapeError(f"input '{port.name}': expected shape {list(port.shape)}, got {list(array.shape)}")
+    for dim, size in zip(port.shape, array.shape, strict=True):
+        expected = symbols.setdefault(dim, size) if isinstance(dim, str) else dim
+        if isinstance(expected, int) and expected != size:
+            raise ShapeError(f"input '{port.name}': expected shape {list(port.shape)}, got {list(array.shape)}")
+
+
+def _draw(dtype: DType, shape: tuple[int, ...], random: np.random.Generator, limit: int) -> npt.NDArray[Any]:
+    if dtype is DType.STRING:
+        return np.array([f"text {number}" for number in range(int(np.prod(shape)))], dtype=object).reshape(shape)
+    if dtype is DType.BOOL:
+        return random.random(shape) < 0.5
+    if dtype in (DType.UINT8, DType.INT8):
+        low, high = (0, 256) if dtype is DType.UINT8 else (-128, 128)
+        return random.integers(low, high, shape).astype(dtype.numpy)
+    if dtype.is_integer:
+        return random.integers(0, max(limit, 1), shape).astype(dtype.numpy)
+    if dtype.is_complex:
+        return (random.standard_normal(shape) + 1j * random.standard_normal(shape)).astype(dtype.numpy)
+    return random.standard_normal(shape).astype(dtype.numpy)
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Arrays by name; "" for a file that holds one without a name."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as archive:
+                return dict(archive)
+        if path.suffix == ".npy":
+            return {"": np.load(path)}
+        if path.suffix == ".pb":
+            import onnx
+
+            return {"": onnx.numpy_helper.to_array(onnx.load_tensor(str(path)))}
+    except WebDNNError:
+        raise
+    except OSError as error:
+        raise InvalidModelError(f"--input {path}: {(error.strerror or str(error)).lower()}") from None
+    except Exception as error:  # noqa: BLE001  # a damaged archive raises whatever its reader stumbles over
+        raise InvalidModelError(f"--input {path}: cannot be read: {' '.join(str(error).split())}") from None
+    raise InvalidModelError(f"--input {path}: expected .npz, .npy or .pb, got '{path.suffix}'")
