@@ -1,0 +1,144 @@
+"""Weights: constants in storage form, encoded, deduplicated, cut into shards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.errors import DTypeError
+
+__all__ = ["SHARD_BYTES", "Encoding", "WeightFile", "stored_bytes"]
+
+SHARD_BYTES = 24 * 2**20 - 2**16
+"""Static hosts cap files at 25 MiB; a shard stays below 24."""
+
+Encoding: TypeAlias = Literal["f32", "f16", "int8"]
+
+_SMALLEST_ENCODED = 1024
+"""Arrays with fewer elements than this (biases, scales) are stored as they are."""
+
+
+def stored_bytes(array: npt.NDArray[Any], dtype: DType) -> bytes:
+    """An array as docs/bundle-format.md stores its elements: row-major, little-endian, narrow types packed.
+
+    Raises DTypeError for strings and complex numbers.
+    """
+    if dtype is DType.STRING or dtype.is_complex:
+        raise DTypeError(f"a constant of type {dtype.value}: expected a numeric type, got one that has no storage form")
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if dtype.bits >= 8:
+        return flat.astype(dtype.numpy, copy=False).tobytes()
+    codes = flat.astype(dtype.numpy, copy=False).view(np.uint8) & ((1 << dtype.bits) - 1)
+    per_byte = 8 // dtype.bits
+    padded = np.concatenate([codes, np.zeros(-len(codes) % per_byte, np.uint8)]).reshape(-1, per_byte)
+    shifts = np.arange(per_byte, dtype=np.uint8) * dtype.bits
+    return np.bitwise_or.reduce(padded << shifts, axis=1).astype(np.uint8).tobytes()
+
+
+@dataclass
+class WeightFile:
+    """One stream of bytes, written as shards. encoding: how large float32 arrays are stored.
+
+    write(name, content) receives each finished shard; `shards` lists them afterwards.
+    """
+
+    encoding: Encoding
+    write: Callable[[str, bytes], None]
+    shards: list[dict[str, Any]] = field(default_factory=list)
+    stored: int = 0
+    _pending: bytearray = field(default_factory=bytearray)
+    _seen: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, array: npt.NDArray[Any], dtype: DType) -> dict[str, Any]:
+        """Store a constant; returns its record for the manifest. Equal constants are stored once."""
+        uniform = _uniform(array, dtype)
+        if uniform is not None:
+            return {"encoding": "fill", "value": uniform}
+        key = hashlib.sha256(f"{dtype.value} {array.shape} {self.encoding}".encode())
+        key.update(np.ascontiguousarray(array).data if dtype.bits >= 8 else stored_bytes(array, dtype))
+        digest = key.digest()
+        if digest not in self._seen:
+            self._seen[digest] = self._encoded(array, dtype)
+        return self._seen[digest]
+
+    def _encoded(self, array: npt.NDArray[Any], dtype: DType) -> dict[str, Any]:
+        large = dtype is DType.FLOAT32 and array.size >= _SMALLEST_ENCODED
+        if large and self.encoding == "f16" and float(np.max(np.abs(array))) < 65504:
+            return {"encoding": "f16", "pieces": self._append(array.astype(np.float16).tobytes())}
+        if large and self.encoding == "int8" and array.ndim >= 2:
+            return self._int8(array)
+        return {"encoding": "raw", "pieces": self._append(stored_bytes(array, dtype))}
+
+    def _int8(self, array: npt.NDArray[Any]) -> dict[str, Any]:
+        """Symmetric, one scale per output channel: per index of the leading axis, and per lane of packed panels."""
+        lanes = array.shape[-1] if array.ndim >= 3 and array.shape[-1] in (4, 8, 16) else 1
+        blocks = np.ascontiguousarray(array).reshape(array.shape[0], -1, lanes)
+        scales = (np.max(np.abs(blocks), axis=1, keepdims=True) / 127).astype(np.float32)
+        codes = np.rint(blocks / np.where(scales == 0, 1, scales)).astype(np.int8)
+        return {
+            "encoding": "int8",
+            "pieces": self._append(codes.tobytes()),
+            "scales": self._append(scales.tobytes()),
+            "channel": blocks.shape[1] * lanes,
+            "lanes": lanes,
+        }
+
+    def _append(self, content: bytes) -> list[dict[str, int]]:
+        """The places of some bytes: one piece, or several where they run over the end of a shard."""
+        self.stored += len(content)
+        pieces: list[dict[str, int]] = []
+        view = memoryview(content)
+        while view:
+            self._pending.extend(bytes(-len(self._pending) % 16))
+            room = SHARD_BYTES - len(self._pending)
+            if room <= 0 or (len(view) > room and len(view) <= SHARD_BYTES):
+                self._flush()
+                continue
+            part = view[:room]
+            pieces.append({"shard": len(self.shards), "offset": len(self._pending), "bytes": len(part)})
+            self._pending.extend(part)
+            view = view[len(part) :]
+        return pieces
+
+    def _flush(self) -> None:
+        content = bytes(self._pending)
+        name = f"weights-{len(self.shards):02d}.bin"
+        self.shards.append({"file": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+        self.write(name, content)
+        self._pending.clear()
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Write the last shard; returns the manifest's list of shards."""
+        if self._pending:
+            self._flush()
+        return self.shards
+
+
+def _uniform(array: npt.NDArray[Any], dtype: DType) -> float | int | None:
+    """The one value of an array of equal values that a manifest can hold exactly, else None."""
+    if array.size < 64 or dtype not in (DType.FLOAT32, DType.INT32, DType.UINT32):
+        return None
+    first = array.flat[0]
+    if not np.isfinite(first) or not _all_equal(array, first):
+        return None
+    return float(first) if dtype.is_float else int(first)
+
+
+def _all_equal(array: npt.NDArray[Any], value: Any) -> bool:
+    flat = array.reshape(-1)
+    return bool(flat[-1] == value) and all(bool(np.all(chunk == value)) for chunk in _chunks(flat))
+
+
+def _chunks(flat: npt.NDArray[Any], size: int = 1 << 16) -> Iterator[npt.NDArray[Any]]:
+    """Pieces that grow, so that a difference near the start is found at little cost."""
+    begin = 0
+    while begin < flat.size:
+        yield flat[begin : begin + size]
+        begin += size
+        size = min(size * 4, 1 << 24)
