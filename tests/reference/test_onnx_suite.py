@@ -1,0 +1,38 @@
+"""The ONNX package's own cases on the reference, all kinds."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from onnx.backend.test.case.test_case import TestCase
+
+from tests.reference.onnx_suite import KINDS, check, load_cases
+
+NOT_RUN = {
+    "test_gradient_of_add": "Gradient differentiates a graph; the reference evaluates one",
+    "test_gradient_of_add_and_mul": "Gradient differentiates a graph; the reference evaluates one",
+}
+
+
+@functools.cache
+def _cases() -> dict[str, TestCase]:
+    return {f"{kind}/{case.name}": case for kind in KINDS for case in load_cases(kind)}
+
+
+def test_cases_that_are_not_run_exist() -> None:
+    assert set(NOT_RUN) <= {case.name for case in _cases().values()}
+
+
+def test_the_suite_is_the_one_that_was_counted() -> None:
+    counts = {kind: sum(name.startswith(f"{kind}/") for name in _cases()) for kind in KINDS}
+    assert counts["node"] >= 1884, counts
+    assert counts["simple"] >= 23, counts
+
+
+@pytest.mark.parametrize("name", list(_cases()))
+def test_case(name: str) -> None:
+    case = _cases()[name]
+    if case.name in NOT_RUN:
+        pytest.skip(NOT_RUN[case.name])
+    check(case)
