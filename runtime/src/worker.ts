@@ -1,0 +1,111 @@
+// The worker file. It becomes what its first message says: one thread of a wasm kernel, or the home of a whole model.
+
+import { nodeModule } from "./files.ts";
+import type { Model } from "./model.ts";
+import { ARGS, COUNT, EXTENT, FAILED, GENERATION, KERNEL, PENDING, STOP, share, waitWhile, type HelperStart } from "./wasm-threads.ts";
+import type { ModelFacts, Reply, Request } from "./worker-client.ts";
+
+type Port = { postMessage(message: unknown, transfer?: Transferable[]): void; on(event: "message", listener: (data: unknown) => void): void; close(): void };
+
+const node = nodeModule("node:worker_threads") as { parentPort: Port | null } | undefined;
+const port = node?.parentPort ?? undefined;
+
+function post(message: unknown, transfer: Transferable[] = []): void {
+  if (port) port.postMessage(message, transfer);
+  else (globalThis as unknown as Port).postMessage(message, transfer);
+}
+
+/** Parks on the control block and runs this thread's share of every kernel, until told to stop. */
+async function help({ module, memory, kernels, index, threads }: HelperStart): Promise<void> {
+  const words = new Int32Array(memory.buffer, 0, 256);
+  let generation = Atomics.load(words, GENERATION);
+  let functions: ((...args: number[]) => void)[];
+  try {
+    const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+    functions = kernels.map((name) => exports[name] as (...args: number[]) => void);
+  } catch (error) {
+    post({ error: String(error) });
+    return;
+  }
+  post({ ready: true });
+  for (;;) {
+    waitWhile(words, GENERATION, generation);
+    generation = Atomics.load(words, GENERATION);
+    if (Atomics.load(words, STOP)) return;
+    try {
+      const [begin, end] = share(words[EXTENT], index, threads);
+      if (end > begin) functions[words[KERNEL]](...words.subarray(ARGS, ARGS + words[COUNT]), begin, end);
+    } catch {
+      // The coordinator reports it: a trap here says nothing that it would not say there.
+      words[FAILED] = 1;
+    }
+    if (Atomics.sub(words, PENDING, 1) === 1) Atomics.notify(words, PENDING);
+  }
+}
+
+let model: Promise<Model> | undefined;
+const aborts = new Map<number, AbortController>();
+
+/** The typed arrays' memory in a result, so that it moves instead of being copied. */
+function transferables(value: unknown, found: Transferable[] = []): Transferable[] {
+  if (ArrayBuffer.isView(value)) {
+    if (value.buffer instanceof ArrayBuffer && !found.includes(value.buffer)) found.push(value.buffer);
+  } else if (typeof value === "object" && value !== null) for (const part of value instanceof Map ? value.values() : Object.values(value)) transferables(part, found);
+  return found;
+}
+
+async function serve(request: Request): Promise<unknown> {
+  switch (request.role) {
+    case "model": {
+      // A sibling file rather than a part of this one: helpers never need it.
+      const runtime = (await import("./webdnn.js" as string)) as typeof import("./index.ts");
+      const onProgress: (progress: { loaded: number; total: number }) => void = (progress) => {
+        post({ progress } satisfies Reply);
+      };
+      model = runtime.load(request.url, { ...request.options, onProgress });
+      const { name, backend, fallbacks, notes, threads, inputs, outputs, placement } = await model;
+      return { name, backend, fallbacks, notes, threads, inputs, outputs, placement } satisfies ModelFacts;
+    }
+    case "run": {
+      const abort = new AbortController();
+      aborts.set(request.id, abort);
+      try {
+        return await (await model)?.run(request.inputs, { signal: abort.signal, ...(request.outputs && { outputs: request.outputs }) });
+      } finally {
+        aborts.delete(request.id);
+      }
+    }
+    case "profile":
+      return (await model)?.profile(request.inputs);
+    case "abort":
+      aborts.get(request.id)?.abort();
+      return undefined;
+    case "dispose":
+      return (await model)?.dispose();
+    default:
+      return request satisfies never;
+  }
+}
+
+function receive(data: unknown): void {
+  const message = data as HelperStart | Request;
+  if (message.role === "helper") {
+    void help(message);
+    return;
+  }
+  serve(message).then(
+    (result) => {
+      if (message.role !== "abort") post({ id: message.id, result } satisfies Reply, transferables(result));
+    },
+    (error: unknown) => {
+      const { name, message: text } = error instanceof Error ? error : new Error(String(error));
+      post({ id: message.id, error: { name, message: text } } satisfies Reply);
+    },
+  );
+}
+
+if (port) port.on("message", receive);
+else
+  addEventListener("message", (event) => {
+    receive((event as MessageEvent).data);
+  });

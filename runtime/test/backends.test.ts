@@ -1,0 +1,31 @@
+import { describe, expect, test } from "vitest";
+import { load } from "../src/index.ts";
+import type { Tensor } from "../src/index.ts";
+import { bundleFiles, writeBundle } from "./bundle.ts";
+import { gpu, noGPU } from "./gpu.ts";
+
+const X = Float32Array.of(1, 1, 1, 2, 2, 2);
+const Y = [2, 3, 4, 10, 12, 14];
+
+describe.each([["js"], ["wasm"], ["webgpu"]] as const)("a static program on %s", (backend) => {
+  test.skipIf(backend === "webgpu" && noGPU)("gives y = x * w + x", async () => {
+    const model = await load(await writeBundle(), { backend, gpu, threads: 1 });
+    expect(model.backend).toBe(backend);
+    const { y } = (await model.run({ x: X })) as { y: Tensor<"float32"> };
+    expect(y.dims).toEqual([2, 3]);
+    expect(y.dtype).toBe("float32");
+    expect([...y.data]).toEqual(Y);
+    await model.dispose();
+  });
+});
+
+test("threads divide a parallel kernel", async () => {
+  const model = await load(await writeBundle(), { backend: "wasm", threads: 3, workerUrl: new URL("../dist/webdnn.worker.js", import.meta.url) });
+  expect(model.threads).toBe(3);
+  for (let round = 0; round < 50; round++) {
+    const { y } = (await model.run({ x: X })) as { y: Tensor<"float32"> };
+    expect([...y.data]).toEqual(Y);
+  }
+  await model.dispose();
+  expect(bundleFiles()).toBeDefined();
+});
