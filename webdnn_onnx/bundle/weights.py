@@ -33,12 +33,12 @@ def stored_bytes(array: npt.NDArray[Any], dtype: DType) -> bytes:
         raise DTypeError(f"a constant of type {dtype.value}: expected a numeric type, got one that has no storage form")
     flat = np.ascontiguousarray(array).reshape(-1)
     if dtype.bits >= 8:
-        return flat.astype(dtype.numpy, copy=False).tobytes()
+        return bytes(flat.astype(dtype.numpy, copy=False).tobytes())
     codes = flat.astype(dtype.numpy, copy=False).view(np.uint8) & ((1 << dtype.bits) - 1)
     per_byte = 8 // dtype.bits
     padded = np.concatenate([codes, np.zeros(-len(codes) % per_byte, np.uint8)]).reshape(-1, per_byte)
     shifts = np.arange(per_byte, dtype=np.uint8) * dtype.bits
-    return np.bitwise_or.reduce(padded << shifts, axis=1).astype(np.uint8).tobytes()
+    return bytes(np.bitwise_or.reduce(padded << shifts, axis=1).astype(np.uint8).tobytes())
 
 
 @dataclass

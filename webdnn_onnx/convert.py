@@ -1,0 +1,337 @@
+"""The whole way from an ONNX model to a bundle folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+from onnx import ModelProto
+
+from webdnn_backends.emit import Emitted
+from webdnn_backends.lower import lower_graph, unsupported_nodes
+from webdnn_backends.targets import BACKENDS, emitter, target
+from webdnn_backends.te.compile import CompiledProgram, compile_program
+from webdnn_backends.te.tensors import TensorProgram
+from webdnn_onnx.bundle.entry import entry_module, entry_types
+from webdnn_onnx.bundle.folder import bundle_folder
+from webdnn_onnx.bundle.plan import Plan, plan_arena, plan_slots
+from webdnn_onnx.bundle.program import KernelTable, calls_of, kernel_table, program_record
+from webdnn_onnx.bundle.weights import Encoding, WeightFile
+from webdnn_onnx.errors import BackendError, UnsupportedOpError
+from webdnn_onnx.graph import Graph, MapType, OptionalType, SequenceType, Type, Value
+from webdnn_onnx.symbolic import Dim, free_symbols, to_json
+
+__all__ = ["BackendReport", "KernelReport", "Report", "convert", "prepare"]
+
+Progress: TypeAlias = Callable[[str, float], None]
+"""Called with what is being done and the fraction that is done."""
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """One kernel call: its name, the ONNX nodes behind it, where it runs and why, its text in the dialect."""
+
+    name: str
+    source: tuple[str, ...]
+    output: str
+    shape: str
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BackendReport:
+    """One backend's program. peak: bytes of inputs, outputs and temporaries (None where sizes are symbolic); weights:
+    bytes in memory; kernels: different ones; calls: in order; files: name -> bytes."""
+
+    backend: str
+    peak: int | None
+    weights: int
+    kernels: int
+    calls: tuple[KernelReport, ...]
+    files: Mapping[str, int]
+    placed: tuple[str, ...]
+    declined: Mapping[str, str]
+    fusions: tuple[tuple[str, str, str | None], ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a conversion did. nodes: of the model, before and after the passes. seconds: by stage."""
+
+    name: str
+    folder: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[int, int]
+    weight_bytes: int
+    bundle_bytes: Mapping[str, int]
+    backends: tuple[BackendReport, ...]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    explain: tuple[str, ...] = ()
+
+
+def prepare(
+    model: ModelProto | bytes | str | Path | Graph,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dims: Mapping[str, int] | None = None,
+    explain: list[str] | None = None,
+) -> tuple[Graph, TensorProgram]:
+    """Load, specialise, optimise, infer and lower a model: all that does not depend on a backend.
+
+    Raises InvalidModelError, UnsupportedOpError, ShapeError or DTypeError as the stages do.
+    """
+    from webdnn_onnx.infer import analyse
+    from webdnn_onnx.load import load
+    from webdnn_onnx.passes import optimize
+    from webdnn_onnx.specialize import specialize
+
+    graph = model if isinstance(model, Graph) else load(model)
+    graph = specialize(graph, shapes=shapes or {}, dims=dims or {})
+    log: list[Any] = []
+    graph = optimize(graph, log)
+    if explain is not None:
+        explain.extend(map(str, log))
+    missing = unsupported_nodes(graph)
+    if missing:
+        more = f" (and {len(missing) - 1} more operators: webdnn inspect lists them)" if len(missing) > 1 else ""
+        raise UnsupportedOpError(missing[0] + more)
+    analysis = analyse(graph)
+    return analysis.graph, lower_graph(analysis.graph, analysis.elements)
+
+
+def convert(
+    model: ModelProto | bytes | str | Path | Graph,
+    out: str | Path,
+    *,
+    backends: Sequence[str] = BACKENDS,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dims: Mapping[str, int] | None = None,
+    weights: Encoding = "f32",
+    strict: bool = False,
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compile a model into a bundle folder.
+
+    model: a ModelProto, its bytes, a path, or a Graph. out: the folder to write (replaced if it is a bundle). shapes,
+    dims: fix symbolic input dimensions. weights: how float32 weights are stored. strict: refuse kernels that leave
+    their backend. Raises a WebDNNError; then nothing is written.
+    """
+    tell = progress or (lambda _stage, _fraction: None)
+    clock = _Clock()
+    explain: list[str] = []
+    tell("reading and optimising", 0.0)
+    source = _name_of(model, name)
+    original = model if isinstance(model, Graph) else _load(model)
+    clock.lap("load")
+    graph, program = prepare(original, shapes=shapes, dims=dims, explain=explain)
+    clock.lap("optimise")
+    compiled: dict[str, CompiledProgram] = {}
+    for position, backend in enumerate(backends):
+        tell(f"compiling for {backend}", 0.3 + 0.4 * position / len(backends))
+        compiled[backend] = compile_program(program, target(backend))
+        clock.lap(f"compile {backend}")
+        if strict and compiled[backend].placed:
+            reason = next(iter(compiled[backend].placed.values()))
+            raise UnsupportedOpError(
+                f"{backend}: expected every kernel on the backend (--strict), got one off it: {reason}"
+            )
+    tell("writing", 0.7)
+    with bundle_folder(Path(out)) as folder:
+        report = _write(folder, Path(out), source, graph, compiled, weights, len(original.nodes), clock, explain)
+    tell("done", 1.0)
+    return report
+
+
+def _load(model: ModelProto | bytes | str | Path) -> Graph:
+    from webdnn_onnx.load import load
+
+    return load(model)
+
+
+class _Clock:
+    """Seconds by stage, for people to look at; nothing of it is written into the bundle."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def _write(
+    folder: Path,
+    out: Path,
+    name: str,
+    graph: Graph,
+    compiled: Mapping[str, CompiledProgram],
+    encoding: Encoding,
+    nodes_before: int,
+    clock: _Clock,
+    explain: list[str],
+) -> Report:
+    file = WeightFile(encoding, lambda shard, content: _put(folder, shard, content))
+    stored: dict[int, dict[str, Any]] = {}
+    kept: list[npt.NDArray[Any]] = []
+    programs: dict[str, Any] = {}
+    reports: list[BackendReport] = []
+    files: dict[str, bytes] = {}
+    for backend, program in compiled.items():
+        plan = plan_slots(program) if backend == "webgpu" else plan_arena(program)
+
+        def weight(constant: str, program: CompiledProgram = program) -> dict[str, Any]:
+            array = program.constants[constant]
+            if id(array) not in stored:
+                kept.append(array)
+                stored[id(array)] = file.add(array, program.tensors[constant].dtype)
+            return stored[id(array)]
+
+        placed = {id(program.items[position]) for position in program.placed}
+        calls = calls_of(program.items)
+        table = kernel_table([call for call in calls if id(call) not in placed])
+        host_table = kernel_table([call for call in calls if id(call) in placed])
+        emitted = emitter(backend)(table.kernels)
+        host = emitter("js")(host_table.kernels) if host_table.kernels else Emitted({}, (), ())
+        programs[backend] = program_record(program, plan, table, emitted, (host_table, host), weight)
+        files.update(emitted.files)
+        if host.files and backend != "js":
+            files.update({f"{backend}.host.js": content for content in host.files.values()})
+        reports.append(_backend_report(backend, program, plan, emitted, table))
+        clock.lap(f"emit {backend}")
+    for file_name, content in files.items():
+        _put(folder, file_name, content)
+    manifest = {
+        "format": 1,
+        "generator": f"webdnn-onnx {_version()}",
+        "name": name,
+        "inputs": [_port(value) for value in graph.inputs],
+        "outputs": [_port(value) for value in graph.outputs],
+        "symbols": sorted(_symbols(graph)),
+        "weights": {"shards": file.finish()},
+        "files": {key: _facts(content) for key, content in sorted(files.items())},
+        "programs": programs,
+    }
+    _put(folder, "model.json", json.dumps(manifest, separators=(",", ":")).encode())
+    _put(folder, "index.js", entry_module().encode())
+    _put(folder, "index.d.ts", entry_types(graph).encode())
+    for runtime_file, content in runtime_files().items():
+        _put(folder, runtime_file, content)
+    clock.lap("write")
+    report = Report(
+        name,
+        str(out),
+        tuple(f"{value.name}: {value.type}" for value in graph.inputs),
+        tuple(f"{value.name}: {value.type}" for value in graph.outputs),
+        (nodes_before, len(graph.nodes)),
+        file.stored,
+        {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
+        tuple(reports),
+        clock.seconds,
+        tuple(explain),
+    )
+    _render(folder, report)
+    return report
+
+
+def _render(folder: Path, report: Report) -> None:
+    from webdnn_onnx.report import render_report
+
+    for name, text in render_report(report).items():
+        _put(folder, name, text.encode())
+
+
+def _put(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+
+
+def _backend_report(
+    backend: str, program: CompiledProgram, plan: Plan, emitted: Emitted, table: KernelTable
+) -> BackendReport:
+    calls = []
+    for position, item in enumerate(program.items):
+        for call in calls_of((item,)):
+            output = call.arguments[-1]
+            shape = "x".join(map(str, program.tensors[output].shape))
+            reason = program.placed.get(position, "")
+            where = "js" if reason else backend
+            name = table.kernels[table.index[id(call)]].name if id(call) in table.index else call.kernel.name
+            calls.append(KernelReport(name, call.source, output, shape, where, reason))
+    static = all(isinstance(live.size, int) for live in plan.ranges)
+    return BackendReport(
+        backend,
+        plan.peak if static else None,
+        sum(array.nbytes for array in program.constants.values()),
+        len(table.kernels),
+        tuple(calls),
+        {name: len(content) for name, content in emitted.files.items()},
+        tuple(program.placed.values()),
+        dict(program.declined),
+        tuple((fusion.producer, fusion.consumer, fusion.reason) for fusion in program.fusions),
+    )
+
+
+def runtime_files() -> dict[str, bytes]:
+    """The built runtime, by file name. Raises BackendError where it has not been built."""
+    root = resources.files("webdnn_onnx") / "_runtime"
+    if not root.is_dir():
+        raise BackendError(f"{root}: expected the built runtime, got nothing; run `make build` in the source checkout")
+    return {entry.name: entry.read_bytes() for entry in sorted(root.iterdir(), key=lambda e: e.name) if entry.is_file()}
+
+
+def _version() -> str:
+    return metadata.version("webdnn-onnx")
+
+
+def _facts(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _port(value: Value) -> dict[str, Any]:
+    assert value.type is not None, "inference gives every input and output a type"
+    return {"name": value.name, **_type_record(value.type)}
+
+
+def _type_record(kind: Type) -> dict[str, Any]:
+    match kind:
+        case SequenceType(element=element):
+            return {"sequence": _type_record(element)}
+        case OptionalType(element=element):
+            return {"optional": _type_record(element)}
+        case MapType(key=key, value=value):
+            return {"map": [key.value, _type_record(value)]}
+        case _:
+            return {"dtype": kind.dtype.value, "shape": [to_json(size) for size in kind.shape or ()]}
+
+
+def _symbols(graph: Graph) -> set[str]:
+    dims: list[Dim] = []
+    for value in graph.inputs:
+        kind = value.type
+        while isinstance(kind, SequenceType | OptionalType):
+            kind = kind.element
+        if kind is not None and not isinstance(kind, MapType):
+            dims.extend(kind.shape or ())
+    return {name for size in dims for name in free_symbols(size)} | set(graph.bindings)
+
+
+def _name_of(model: ModelProto | bytes | str | Path | Graph, name: str | None) -> str:
+    if name:
+        return name
+    if isinstance(model, str | Path):
+        stem = Path(model).stem
+        return Path(model).resolve().parent.name if stem == "model" else stem
+    given = model.graph.name if isinstance(model, ModelProto) else model.name if isinstance(model, Graph) else ""
+    return re.sub(r"[^\w.-]+", "_", given) or "model"
