@@ -133,15 +133,6 @@ def slice_10(data: Array, starts: Array, ends: Array, axes: Array | None = None,
     return _sliced(data, lists[0] or (), lists[1] or (), lists[2], lists[3])
 
 
-@op("DynamicSlice", since=1)
-def dynamic_slice(data: Array, starts: Array, ends: Array, axes: Array | None = None) -> Array:
-    """Slice with inputs, as exporters wrote it before opset 10 had it.
-
-    Experimental in opsets 1 to 9; removed since. Spec: https://onnx.ai/onnx/operators/onnx__Slice.html#slice-10
-    """
-    return slice_10(data, starts, ends, axes)
-
-
 def _sliced(
     data: Array,
     starts: Sequence[int],
