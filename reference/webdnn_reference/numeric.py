@@ -23,6 +23,7 @@ __all__ = [
     "axis_of",
     "broadcast",
     "broadcast_shape",
+    "broadcastable",
     "is_float",
     "is_integer",
     "limits",
@@ -139,9 +140,23 @@ def broadcast_shape(*shapes: Sequence[int]) -> tuple[int, ...]:
 
 
 def broadcast(*arrays: Array) -> tuple[Array, ...]:
-    """Read-only views of one common shape. Raises ShapeError if they do not broadcast."""
+    """Views of one common shape, not to be written to. Raises ShapeError if they do not broadcast."""
+    if len({array.shape for array in arrays}) == 1:
+        return arrays
     shape = broadcast_shape(*(array.shape for array in arrays))
     return tuple(np.broadcast_to(array, shape) for array in arrays)
+
+
+def broadcastable(*arrays: Array) -> tuple[Array, ...]:
+    """The arrays as they are, for NumPy functions that broadcast. Raises ShapeError if they do not broadcast.
+
+    A ufunc on views of one shape takes longer to set up than most operators in a loop body take to compute.
+    """
+    try:
+        np.broadcast(*arrays)
+    except ValueError:
+        broadcast_shape(*(array.shape for array in arrays))
+    return arrays
 
 
 def unidirectional(x: Array, shape: Sequence[int], what: str = "input") -> Array:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError
-from webdnn_reference.numeric import Array, broadcast, is_float, narrow, widen
+from webdnn_reference.numeric import Array, broadcast, broadcastable, is_float, narrow, widen
 from webdnn_reference.ops.binary_legacy import legacy_operand
 from webdnn_reference.registry import op
 
@@ -52,8 +52,8 @@ def _register(name: str, function: Function) -> None:
 
 
 def broadcast_operands(A: Array, B: Array) -> tuple[Array, Array]:
-    """Both operands in working precision and of one shape. Raises ShapeError if they do not broadcast."""
-    a, b = broadcast(widen(A), widen(B))
+    """Both operands in working precision. Raises ShapeError if they do not broadcast."""
+    a, b = broadcastable(widen(A), widen(B))
     return a, b
 
 

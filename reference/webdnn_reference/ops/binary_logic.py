@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from webdnn_reference.numeric import Array, broadcast, narrow, widen, widen_integer
+from webdnn_reference.numeric import Array, broadcastable, narrow, widen, widen_integer
 from webdnn_reference.ops.binary_legacy import legacy_operand
 from webdnn_reference.registry import op
 
@@ -47,7 +47,7 @@ def _register_predicate(name: str, before: tuple[int, ...], since: tuple[int, ..
         return narrow(function(widen(A), widen(legacy_operand(A, B, broadcast, axis))), np.bool_)
 
     def predicate(A: Array, B: Array) -> Array:
-        return narrow(function(*broadcast(widen(A), widen(B))), np.bool_)
+        return narrow(function(*broadcastable(widen(A), widen(B))), np.bool_)
 
     legacy.__name__ = legacy.__qualname__ = f"{name.lower()}_1"
     legacy.__doc__ = f"{name} of a tensor and one that `broadcast` and `axis` fit to it, before opset 7 -> bool."
@@ -61,7 +61,7 @@ def _register_predicate(name: str, before: tuple[int, ...], since: tuple[int, ..
 def _register_bitwise(name: str, function: Function) -> None:
     @op(name, since=18)
     def bitwise(A: Array, B: Array) -> Array:
-        return narrow(function(*broadcast(widen_integer(A), widen_integer(B))), A)
+        return narrow(function(*broadcastable(widen_integer(A), widen_integer(B))), A)
 
     bitwise.__name__ = bitwise.__qualname__ = name.lower()
     bitwise.__doc__ = f"{name} of two integer tensors of one dtype, broadcast -> that dtype."
