@@ -15,10 +15,11 @@ from webdnn_onnx.cli.inputs import given_inputs, seeded_inputs
 from webdnn_onnx.cli.limits import index_limits
 from webdnn_onnx.cli.progress import Progress
 from webdnn_onnx.cli.session import open_from
-from webdnn_onnx.cli.table import format_ms, format_table
+from webdnn_onnx.cli.table import format_table
 from webdnn_onnx.engines import RunInfo
 from webdnn_onnx.errors import BackendError, InvalidModelError, WebDNNError
 from webdnn_onnx.graph import Graph, TensorType
+from webdnn_onnx.report.units import format_ms
 
 __all__ = ["run"]
 
@@ -53,13 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
     given = given_inputs(arguments.input, [port.name for port in manifest.inputs])
     inputs = seeded_inputs(ports, given, arguments.seed, limits=index_limits(graph))
     with Progress(quiet=arguments.json) as progress:
-        progress(0.0, "reference")
+        progress("reference", 0.0)
         expected = Interpreter(graph, float64=True, seed=arguments.seed).run(inputs)
         relative = relative_tolerance(_element_types(graph), _weights(manifest))
         results = []
         with open_from(arguments) as engine:
             for index, backend in enumerate(backends):
-                progress((1 + index) / (1 + len(backends)), backend)
+                progress(backend, (1 + index) / (1 + len(backends)))
                 try:
                     outputs, info = engine.run(arguments.bundle, backend, inputs, repeat=3, timeout=arguments.timeout)
                 except WebDNNError as error:

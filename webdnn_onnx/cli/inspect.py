@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from webdnn_onnx.cli.cost import Cost, node_cost
 from webdnn_onnx.cli.fixing import parse_dims, parse_shapes
-from webdnn_onnx.cli.table import format_bytes, format_count, format_table
+from webdnn_onnx.cli.table import format_table
 from webdnn_onnx.graph import Graph, Node, TensorType
+from webdnn_onnx.report.cost import Cost, node_cost
+from webdnn_onnx.report.units import format_bytes, format_count
 from webdnn_onnx.symbolic import Dim, free_symbols
 
 __all__ = ["run"]
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rows(graph: Graph, depth: int = 0) -> Iterator[Row]:
-    from webdnn_backends.lower import LOWERINGS
+    from webdnn_backends.lower.registry import LOWERINGS
     from webdnn_reference.registry import OPERATORS
 
     for node in graph.nodes:
@@ -158,7 +159,7 @@ def _node_table(rows: Sequence[Row]) -> str:
 
 def _missing(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Operators that the compiler has not, with the versions that it has."""
-    from webdnn_backends.lower import LOWERINGS
+    from webdnn_backends.lower.registry import LOWERINGS
 
     counts = Counter((row.node.domain, row.node.op, row.node.opset) for row in rows if not row.compiled)
     found = []

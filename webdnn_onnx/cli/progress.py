@@ -15,7 +15,7 @@ _INTERVAL = 0.05
 
 
 class Progress:
-    """Shows how far a command is; silent if `stream` is no terminal or `quiet`. Call it as progress(done, stage)."""
+    """Shows how far a command is; silent if `stream` is no terminal or `quiet`. Call it as progress(stage, done)."""
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
@@ -23,8 +23,8 @@ class Progress:
         self._last = 0.0
         self._stage = ""
 
-    def __call__(self, done: float, stage: str = "") -> None:
-        """done: from 0 to 1. stage: what is being done."""
+    def __call__(self, stage: str, done: float) -> None:
+        """stage: what is being done. done: from 0 to 1."""
         now = time.monotonic()
         if not self._show or (stage == self._stage and now - self._last < _INTERVAL):
             return

@@ -11,7 +11,7 @@ from webdnn_onnx.cli.inputs import given_inputs, seeded_inputs
 from webdnn_onnx.cli.limits import index_limits
 from webdnn_onnx.cli.outputs import print_outputs, save_outputs, summaries
 from webdnn_onnx.cli.ports import ports_of
-from webdnn_onnx.cli.table import format_ms
+from webdnn_onnx.report.units import format_ms
 
 __all__ = ["run"]
 

@@ -10,7 +10,7 @@ from webdnn_onnx.cli.bundle import read_manifest
 from webdnn_onnx.cli.inputs import given_inputs, seeded_inputs
 from webdnn_onnx.cli.outputs import print_outputs, save_outputs, summaries
 from webdnn_onnx.cli.session import open_from
-from webdnn_onnx.cli.table import format_ms
+from webdnn_onnx.report.units import format_ms
 
 __all__ = ["run"]
 

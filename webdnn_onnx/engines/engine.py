@@ -18,9 +18,9 @@ __all__ = ["Engine", "RunInfo", "RunResult"]
 class RunInfo:
     """What one call of `Engine.run` observed.
 
-    backend: the one that ran. adapter: the GPU or the JavaScript engine, in words. load_ms: fetching and compiling
-    (0 where the bundle was loaded already). run_ms: each run, inputs in to outputs out. threads: of WebAssembly.
-    placement: the steps that left the backend, in words. console: what the page or process printed meanwhile.
+    backend: the one that ran. adapter: the GPU, in words. load_ms: fetching and compiling (0 where the bundle was
+    loaded already). run_ms: each run, inputs in to outputs out. threads: of WebAssembly. placement: the steps that
+    left the backend, in words. notes: what the runtime says of how it runs. console: what was printed meanwhile.
     """
 
     backend: str
@@ -29,6 +29,7 @@ class RunInfo:
     run_ms: tuple[float, ...] = ()
     threads: int = 1
     placement: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     console: tuple[str, ...] = ()
 
 

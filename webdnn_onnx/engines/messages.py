@@ -51,6 +51,7 @@ def result(message: bytes, console: tuple[str, ...] = ()) -> RunResult:
             run_ms=tuple(float(value) for value in info["runMs"]),
             threads=int(info["threads"]),
             placement=tuple(info["placement"]),
+            notes=tuple(info["notes"]),
             console=console,
         ),
     )

@@ -84,9 +84,22 @@ export async function serve(buffer) {
     outputs = await model.run(values);
     runMs.push(performance.now() - start);
   }
-  const info = { backend: model.backend, adapter: model.adapter ?? "", threads: model.threads ?? 1, loadMs, runMs };
-  info.placement = (model.placement ?? []).map((item) => (typeof item === "string" ? item : JSON.stringify(item)));
+  const { backend, threads = 1, notes = [], placement = [] } = model;
+  const adapter = backend === "webgpu" ? await describeAdapter() : "";
+  const info = { backend, adapter, threads, notes, loadMs, runMs, placement: placement.map(describeStep) };
   return encode({ info }, outputs);
+}
+
+/** The GPU that WebGPU uses, in words. */
+async function describeAdapter() {
+  const adapter = await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  const { vendor, architecture, description } = adapter?.info ?? {};
+  return [vendor, architecture, description].filter(Boolean).join(" ");
+}
+
+/** A step that left its backend, in words. */
+function describeStep({ name, on, reason }) {
+  return `${name} on ${on}: ${reason}`;
 }
 
 /** Frees the loaded model. */
