@@ -99,9 +99,10 @@ class _Scheduler:
     def run(self) -> Call:
         axes = self._ordered_axes()
         body = simplify(rewrite(self.stage.body, self._loaded), tuple(axes))
-        target = simplify(
-            position(self.context, self.stage.output, [axis.var for axis in self.stage.axes]), tuple(axes)
-        )
+        ones: dict[str, Expr] = {axis.name: Const(0) for axis in axes if axis.extent == 1}
+        body = substitute(body, ones)
+        target = position(self.context, self.stage.output, [ones.get(axis.name, axis.var) for axis in self.stage.axes])
+        target = simplify(target, tuple(axes))
         axes, body, target = _merge_axes([axis for axis in axes if axis.extent != 1], body, target)
         bound = {axis.name for axis in axes}
         extents = [build.dim(axis.extent) for axis in axes]
