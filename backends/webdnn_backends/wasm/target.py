@@ -1,0 +1,50 @@
+"""WebAssembly as a compilation target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from webdnn_backends.emit import Emitted, LaunchShape
+from webdnn_backends.ir.loops import Kernel, Loop, LoopKind
+from webdnn_backends.te.compile import Target
+from webdnn_backends.te.fuse import Policy
+from webdnn_backends.te.generic import GenericOptions
+from webdnn_backends.te.simplify import IndexAlgebra
+from webdnn_backends.wasm.dialect import emit_module, is_parallel
+from webdnn_onnx.symbolic import Dim
+
+__all__ = ["TARGET", "emit"]
+
+TARGET = Target("wasm", Policy(tensors=16), GenericOptions(lanes=4, parallel=False), channels_last=True)
+
+_VARIANTS = {
+    "kernels.wasm": (False, False),
+    "kernels.relaxed.wasm": (True, False),
+    "kernels.threads.wasm": (False, True),
+    "kernels.relaxed.threads.wasm": (True, True),
+}
+
+
+def emit(kernels: Sequence[Kernel]) -> Emitted:
+    """Four modules with every kernel: with and without relaxed SIMD, with and without shared memory."""
+    files = {
+        name: emit_module(kernels, relaxed=relaxed, threads=threads) for name, (relaxed, threads) in _VARIANTS.items()
+    }
+    records = tuple(
+        {"name": kernel.name, "export": kernel.name, "parallel": is_parallel(kernel)} for kernel in kernels
+    )
+    return Emitted(files, records, tuple(_shape(kernel) for kernel in kernels))
+
+
+def _shape(kernel: Kernel) -> LaunchShape:
+    return LaunchShape(extent=parallel_extent(kernel)) if is_parallel(kernel) else LaunchShape()
+
+
+def parallel_extent(kernel: Kernel) -> Dim:
+    """Iterations of the flattened nest of PARALLEL loops, over the kernel's parameters."""
+    total: Dim = 1
+    body = kernel.body
+    while len(body) == 1 and isinstance(body[0], Loop) and body[0].kind is LoopKind.PARALLEL:
+        total = total * IndexAlgebra({}).to_dim(body[0].extent)
+        body = body[0].body
+    return total
