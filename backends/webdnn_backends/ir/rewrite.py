@@ -89,10 +89,20 @@ def rewrite(expr: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
 
 
 def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
-    """The expression with variables replaced. Axes of a Reduce inside must not be among them."""
+    """The expression with variables replaced, all at once. Axes of a Reduce inside must not be among them."""
     if not values:
         return expr
-    return rewrite(expr, lambda part: values.get(part.name) if isinstance(part, Var) else None)
+    memo: dict[int, Expr] = {}
+
+    def visit(part: Expr) -> Expr:
+        if isinstance(part, Var):
+            return values.get(part.name, part)
+        found = memo.get(id(part))
+        if found is None:
+            found = memo[id(part)] = map_children(part, visit)
+        return found
+
+    return visit(expr)
 
 
 def free_variables(expr: Expr) -> frozenset[str]:
