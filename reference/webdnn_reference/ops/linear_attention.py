@@ -6,6 +6,7 @@ import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.ops.activations import logistic
 from webdnn_reference.ops.attention_core import join_heads, split_heads
 from webdnn_reference.registry import op
 
@@ -14,8 +15,7 @@ __all__ = ["causal_conv_with_state", "linear_attention", "recurrence", "silu"]
 
 def silu(x: Array) -> Array:
     """x times its logistic function."""
-    half = x.dtype.type(0.5)
-    return np.asarray(x * (half * np.tanh(half * x) + half))
+    return np.asarray(x * logistic(x))
 
 
 @op("CausalConvWithState", 27)

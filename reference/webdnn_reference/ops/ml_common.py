@@ -13,6 +13,7 @@ import numpy as np
 from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.erf import erf
 from webdnn_reference.numeric import Array, is_float, widen
+from webdnn_reference.ops.activations import logistic
 from webdnn_reference.registry import Context
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "as_float_output",
     "class_labels",
     "features",
-    "logistic",
     "post_transformed",
     "probit",
     "with_second_class",
@@ -56,12 +56,6 @@ def class_labels(integers: Sequence[int], strings: Sequence[str], what: str) -> 
             f"{what}: class labels: expected integers or strings, got {'both' if integers else 'neither'}"
         )
     return np.array(integers, np.int64) if integers else np.array(list(strings), np.object_)
-
-
-def logistic(x: Array) -> Array:
-    """1 / (1 + exp(-x)) without overflow."""
-    half = x.dtype.type(0.5)
-    return np.asarray(half * np.tanh(half * x) + half)
 
 
 def probit(p: Array) -> Array:

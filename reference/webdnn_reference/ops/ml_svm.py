@@ -9,12 +9,12 @@ import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array
+from webdnn_reference.ops.activations import logistic
 from webdnn_reference.ops.ml_common import (
     DOMAIN,
     as_float_output,
     class_labels,
     features,
-    logistic,
     post_transformed,
     probit,
     with_second_class,

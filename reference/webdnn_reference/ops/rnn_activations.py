@@ -9,15 +9,11 @@ import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError
 from webdnn_reference.numeric import Array
+from webdnn_reference.ops.activations import logistic, softplus_of
 
 Activation: TypeAlias = Callable[[Array], Array]
 
 __all__ = ["ACTIVATIONS", "Activation", "activation_functions"]
-
-
-def _sigmoid(x: Array) -> Array:
-    half = x.dtype.type(0.5)
-    return np.asarray(half * np.tanh(half * x) + half)
 
 
 def _elu(x: Array, alpha: float) -> Array:
@@ -31,8 +27,8 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Array], float | None, float | None]] 
     "leakyrelu": (lambda x, alpha: np.where(x >= 0, x, alpha * x), 0.01, None),
     "relu": (lambda x: np.maximum(x, 0), None, None),
     "scaledtanh": (lambda x, alpha, beta: alpha * np.tanh(beta * x), 1.0, 1.0),
-    "sigmoid": (_sigmoid, None, None),
-    "softplus": (lambda x: np.logaddexp(x, x.dtype.type(0)), None, None),
+    "sigmoid": (logistic, None, None),
+    "softplus": (softplus_of, None, None),
     "softsign": (lambda x: x / (1 + np.abs(x)), None, None),
     "tanh": (np.tanh, None, None),
     "thresholdedrelu": (lambda x, alpha: np.where(x >= alpha, x, 0), 1.0, None),

@@ -1,0 +1,163 @@
+"""Operators of com.microsoft on weights quantized in blocks: MatMulNBits and GatherBlockQuantized."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_reference.numeric import Array, axis_of, is_float, narrow, widen, widen_integer
+from webdnn_reference.ops.contrib_activations import MS
+from webdnn_reference.registry import op
+
+__all__ = ["dequantized_blocks", "gather_block_quantized", "matmul_nbits", "unpacked"]
+
+
+def unpacked(packed: Array, bits: int) -> Array:
+    """Unsigned integers of `bits` bits from the bytes along the last axis, low-order bits first."""
+    if bits == 8:
+        return packed
+    stream = np.unpackbits(packed, axis=-1, bitorder="little")
+    count = stream.shape[-1] // bits
+    groups = stream[..., : count * bits].reshape(*packed.shape[:-1], count, bits)
+    weights = (1 << np.arange(bits)).astype(np.uint8)
+    return np.asarray((groups * weights).sum(axis=-1, dtype=np.uint8))
+
+
+def dequantized_blocks(
+    packed: Array, scales: Array, zero_points: Array | None, bits: int, block_size: int, length: int
+) -> Array:
+    """Rows of numbers [..., length] from packed integers whose blocks along a row have a scale and zero point each.
+
+    packed: uint8[..., bytes]; scales: [..., blocks] in the type to compute in; zero_points: [..., blocks] as numbers,
+    or packed like the rows; absent, the middle of the range.
+    """
+    values = unpacked(packed, bits).astype(scales.dtype)
+    blocks = scales.shape[-1]
+    whole = values[..., : blocks * block_size]
+    if whole.shape[-1] < length:
+        raise ShapeError(f"quantized weights: expected rows of {length} values, got {whole.shape[-1]}")
+    zero: Array
+    if zero_points is None:
+        zero = np.array(1 << (bits - 1), scales.dtype)
+    elif zero_points.dtype == np.uint8:
+        zero = unpacked(zero_points, bits)[..., :blocks].astype(scales.dtype)
+    else:
+        zero = widen(zero_points).astype(scales.dtype)
+    index = np.arange(whole.shape[-1]) // block_size
+    offset = zero if zero.ndim == 0 else zero[..., index]
+    return ((whole - offset) * scales[..., index])[..., :length]
+
+
+@op("MatMulNBits", 1, domain=MS)
+def matmul_nbits(
+    A: Array,
+    B: Array,
+    scales: Array,
+    zero_points: Array | None = None,
+    g_idx: Array | None = None,
+    bias: Array | None = None,
+    *,
+    K: int,
+    N: int,
+    accuracy_level: int = 0,  # noqa: ARG001 - a least accuracy, which this exceeds
+    bits: int = 4,
+    block_size: int,
+    weight_prepacked: int = 0,
+) -> Array:
+    """A times the transpose of a matrix quantized in blocks along K, plus bias.
+
+    A: float[..., K]; B: uint8[N, blocks, block_size * bits / 8]; scales: [N, blocks]; zero_points: uint8, packed as
+    B along the blocks, or float[N, blocks]; g_idx: int32[K], the block of each column; bias: [N] -> dtype of A,
+    [..., N]. An empty B gives zeros (plus bias). Raises ShapeError, InvalidModelError.
+    """
+    if weight_prepacked:
+        raise InvalidModelError(
+            f"MatMulNBits: weight_prepacked: expected 0, the portable layout, got {weight_prepacked}"
+        )
+    if A.shape[-1] != K:
+        raise ShapeError(f"MatMulNBits: A: expected a last dimension of {K}, got shape {list(A.shape)}")
+    a = widen(A)
+    if B.size == 0:
+        product = np.zeros((*A.shape[:-1], N), a.dtype)
+    else:
+        blocks = -(-K // block_size)
+        factors = widen(scales).astype(a.dtype).reshape(N, blocks)
+        zero = None if zero_points is None else zero_points.reshape(N, -1)
+        packed = B.reshape(N, -1)
+        if g_idx is None:
+            weights = dequantized_blocks(packed, factors, zero, bits, block_size, K)
+        else:
+            weights = _by_group(packed, factors, zero, bits, g_idx)
+        product = a @ weights.T
+    return narrow(product if bias is None else product + widen(bias), A)
+
+
+def _by_group(packed: Array, scales: Array, zero_points: Array | None, bits: int, g_idx: Array) -> Array:
+    """As dequantized_blocks, with the block of each column given."""
+    values = unpacked(packed, bits)[:, : len(g_idx)].astype(scales.dtype)
+    zero: Array = np.full(scales.shape, 1 << (bits - 1), scales.dtype)
+    if zero_points is not None:
+        numbers = unpacked(zero_points, bits)[:, : scales.shape[1]] if zero_points.dtype == np.uint8 else zero_points
+        zero = widen(numbers).astype(scales.dtype)
+    return np.asarray((values - zero[:, g_idx]) * scales[:, g_idx])
+
+
+@op("GatherBlockQuantized", 1, domain=MS)
+def gather_block_quantized(
+    data: Array,
+    indices: Array,
+    scales: Array,
+    zero_points: Array | None = None,
+    *,
+    bits: int = 4,
+    block_size: int = 128,
+    gather_axis: int = 0,
+    quantize_axis: int = 1,
+) -> Array:
+    """Gather from a table quantized in blocks along one axis, dequantized.
+
+    data: int4, uint4, float8, float4, or uint8 that packs `bits` bits along the last axis; indices: integers;
+    scales: float, one for each block -> dtype of scales. An index out of range gives zeros. An absent zero point is 0,
+    for uint8 the middle of the range. Raises ShapeError.
+    """
+    rank = data.ndim
+    gathered, quantized = axis_of(gather_axis, rank), axis_of(quantize_axis, rank)
+    packed = data.dtype == np.uint8
+    size = data.shape[gathered]
+    chosen = np.where(indices < 0, indices + size, indices)
+    known = (chosen >= 0) & (chosen < size)
+    if gathered != quantized and size:
+        rows = np.where(known, chosen, 0).reshape(-1)
+        data = np.take(data, rows, axis=gathered)
+        scales = np.take(scales, rows, axis=gathered) if scales.shape[gathered] == size else scales
+        if zero_points is not None:
+            zero_points = np.take(zero_points, rows, axis=gathered)
+        table = _table(data, scales, zero_points, bits, block_size, quantized, packed)
+    else:
+        table = _table(data, scales, zero_points, bits, block_size, quantized, packed)
+        table = np.take(table, np.where(known, chosen, 0).reshape(-1), axis=gathered)
+    table = table.reshape(*table.shape[:gathered], *indices.shape, *table.shape[gathered + 1 :])
+    mask = known.reshape(*[1] * gathered, *indices.shape, *[1] * (rank - gathered - 1))
+    return narrow(np.where(mask, table, 0), scales)
+
+
+def _table(
+    data: Array, scales: Array, zero_points: Array | None, bits: int, block_size: int, axis: int, packed: bool
+) -> Array:
+    """The numbers that quantized data stands for."""
+    factors = widen(scales)
+    values = unpacked(data, bits) if packed else data
+    numbers = widen(values) if is_float(values) else widen_integer(values).astype(np.int32)
+    length = numbers.shape[axis]
+    index = np.arange(length) // (block_size or max(length, 1))
+    if index.size and index[-1] >= factors.shape[axis]:
+        raise ShapeError(
+            f"GatherBlockQuantized: scales: expected {index[-1] + 1} blocks along axis {axis}, got {list(scales.shape)}"
+        )
+    if zero_points is not None:
+        zero = unpacked(zero_points, bits) if packed else widen_integer(zero_points)
+        zero = zero[tuple(slice(0, count) for count in factors.shape)].astype(np.int32)
+        numbers = numbers - np.take(zero, index, axis=axis)
+    elif packed:
+        numbers = numbers - (1 << (bits - 1))
+    return np.asarray(numbers.astype(factors.dtype) * np.take(factors, index, axis=axis))

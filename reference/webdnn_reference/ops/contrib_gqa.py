@@ -1,0 +1,227 @@
+"""GroupQueryAttention and RotaryEmbedding of com.microsoft."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
+from webdnn_reference.numeric import Array, narrow, saturate, scalar_int, single, widen
+from webdnn_reference.ops.attention_core import (
+    join_heads,
+    masked_softmax,
+    rotate,
+    scores_of,
+    softcapped,
+    split_heads,
+    weighted_values,
+)
+from webdnn_reference.ops.contrib_activations import MS
+from webdnn_reference.registry import op
+
+__all__ = ["group_query_attention", "ms_rotary_embedding"]
+
+
+@op("RotaryEmbedding", 1, domain=MS)
+def ms_rotary_embedding(
+    input: Array,
+    position_ids: Array,
+    cos_cache: Array,
+    sin_cache: Array,
+    *,
+    interleaved: int = 0,
+    is_packed_batching: int = 0,
+    num_heads: int = 0,
+    rotary_embedding_dim: int = 0,
+    scale: float = 1.0,
+) -> Array:
+    """Rotary position embedding.
+
+    input: float[B, S, H] or [B, N, S, D]; position_ids: int64[B, S], or [1], the first position of every sequence;
+    cos_cache, sin_cache: [positions, R / 2] -> same shape and dtype. Without num_heads the head size is taken to be
+    that of the caches. Raises ShapeError, UnsupportedOpError.
+    """
+    if is_packed_batching:
+        raise UnsupportedOpError("RotaryEmbedding: is_packed_batching: expected 0, got 1")
+    size = rotary_embedding_dim or 2 * cos_cache.shape[1]
+    heads = num_heads or (input.shape[-1] // size if input.ndim == 3 else input.shape[1])
+    x = split_heads(widen(input), heads, "RotaryEmbedding: input")
+    positions = position_ids
+    if position_ids.size == 1 and position_ids.ndim <= 1:
+        positions = scalar_int(position_ids, "RotaryEmbedding: position_ids") + np.arange(x.shape[2])
+    positions = np.broadcast_to(positions, (x.shape[0], x.shape[2]))
+    y = _turned(x, positions, cos_cache, sin_cache, interleaved) * x.dtype.type(scale)
+    return narrow(join_heads(y) if input.ndim == 3 else y, input)
+
+
+def _turned(x: Array, positions: Array, cos_cache: Array, sin_cache: Array, interleaved: int) -> Array:
+    """Heads [B, N, S, D] after rotary embedding at positions [B, S]. Raises ShapeError."""
+    if positions.size and not 0 <= positions.min() <= positions.max() < len(cos_cache):
+        raise ShapeError(f"rotary embedding: positions: expected 0..{len(cos_cache) - 1}, got up to {positions.max()}")
+    cos, sin = (widen(cache).astype(x.dtype)[positions] for cache in (cos_cache, sin_cache))
+    return rotate(x.transpose(0, 2, 1, 3), cos, sin, interleaved).transpose(0, 2, 1, 3)
+
+
+@dataclass(frozen=True)
+class _Cache:
+    """How keys (or values) are held: quantized with a scale, or as they are. dtype: of the cache."""
+
+    dtype: np.dtype
+    scale: Array | None
+
+    def read(self, stored: Array) -> Array:
+        return widen(stored) if self.scale is None else stored.astype(self.scale.dtype) * self.scale
+
+    def write(self, x: Array) -> Array:
+        if self.scale is None:
+            return narrow(x, self.dtype)
+        return saturate(np.rint(x / self.scale), self.dtype)
+
+
+@op("GroupQueryAttention", 1, domain=MS)
+def group_query_attention(
+    query: Array,
+    key: Array | None,
+    value: Array | None,
+    past_key: Array | None,
+    past_value: Array | None,
+    seqlens_k: Array,
+    total_sequence_length: Array,
+    cos_cache: Array | None = None,
+    sin_cache: Array | None = None,
+    position_ids: Array | None = None,
+    attention_bias: Array | None = None,
+    head_sink: Array | None = None,
+    k_scale: Array | None = None,
+    v_scale: Array | None = None,
+    q_norm_weight: Array | None = None,
+    k_norm_weight: Array | None = None,
+    query_seqlens: Array | None = None,
+    *,
+    causal: int = 1,
+    do_rotary: int = 0,
+    k_norm_epsilon: float | None = None,
+    k_quant_type: str = "NONE",
+    kv_cache_bit_width: int = 0,
+    kv_num_heads: int,
+    local_window_size: int = -1,
+    num_heads: int,
+    q_norm_epsilon: float | None = None,
+    qk_norm_epsilon: float = single(1e-6),
+    qk_output: int = 0,
+    rotary_interleaved: int = 0,
+    scale: float | None = None,
+    sliding_window_cache: int = 0,
+    smooth_softmax: int = -1,
+    softcap: float = 0.0,
+    v_quant_type: str = "NONE",
+) -> tuple[Array, Array, Array, Array]:
+    """Attention of grouped heads with a cache of keys and values.
+
+    query: float[B, S, N * D], or packed with key and value; key, value: [B, S, Nkv * D]; past_key, past_value:
+    [B, Nkv, P, D]; seqlens_k: int32[B], one less than the keys that count after this step; total_sequence_length:
+    their maximum T; attention_bias: broadcast to [B, N, S, T]; head_sink: [N], logits that only join the
+    normalisation; query_seqlens: how many of the S tokens count
+    -> output: [B, S, N * D]; present_key, present_value: [B, Nkv, max(P, T), D]; output_qk: [B, N, S, T].
+    Rows that padding leaves unspecified are zero. 4-bit caches are not supported.
+    Raises ShapeError, InvalidModelError, UnsupportedOpError.
+    """
+    if "NONE" not in (k_quant_type, v_quant_type) and kv_cache_bit_width == 4:
+        raise UnsupportedOpError("GroupQueryAttention: kv_cache_bit_width: expected 8, got 4")
+    q, k, v = _projections(query, key, value, num_heads, kv_num_heads)
+    batch, _, sequence, size = q.shape
+    total = scalar_int(total_sequence_length, "GroupQueryAttention: total_sequence_length")
+    counts = seqlens_k.reshape(-1).astype(np.int64) + 1
+    fresh = np.minimum(counts, sequence) if query_seqlens is None else query_seqlens.astype(np.int64)
+    if counts.shape != (batch,) or (fresh > counts).any():
+        raise ShapeError(f"GroupQueryAttention: seqlens_k: expected {batch} lengths, got {seqlens_k.tolist()}")
+    if q_norm_weight is not None and k_norm_weight is not None:
+        q = _normalized(q, q_norm_weight, qk_norm_epsilon if q_norm_epsilon is None else q_norm_epsilon)
+        k = _normalized(k, k_norm_weight, qk_norm_epsilon if k_norm_epsilon is None else k_norm_epsilon)
+    first_prompt = query_seqlens is None and sequence == total
+    if do_rotary:
+        if cos_cache is None or sin_cache is None:
+            raise InvalidModelError("GroupQueryAttention: do_rotary: expected cos_cache and sin_cache, got none")
+        positions = (counts - fresh)[:, None] + np.arange(sequence)
+        if position_ids is not None:
+            given = position_ids.reshape(batch, -1) if position_ids.size >= batch else position_ids.reshape(1, -1)
+            positions = position_ids.reshape(-1)[:1] + np.arange(sequence) if first_prompt else given
+        positions = np.minimum(np.broadcast_to(positions, (batch, sequence)), len(cos_cache) - 1)
+        q, k = (_turned(x, positions, cos_cache, sin_cache, rotary_interleaved) for x in (q, k))
+    caches = (
+        _Cache(k.dtype if past_key is None else past_key.dtype, k_scale if k_quant_type != "NONE" else None),
+        _Cache(v.dtype if past_value is None else past_value.dtype, v_scale if v_quant_type != "NONE" else None),
+    )
+    if past_key is None:
+        caches = (_Cache(query.dtype, caches[0].scale), _Cache(query.dtype, caches[1].scale))
+    capacity = total if past_key is None else past_key.shape[2]
+    if not sliding_window_cache:
+        capacity = max(capacity, total)
+    presents = [np.zeros((batch, kv_num_heads, capacity, size), cache.dtype) for cache in caches]
+    y = np.zeros((batch, num_heads, sequence, size), q.dtype)
+    qk = np.zeros((batch, num_heads, sequence, total), q.dtype)
+    for row in range(batch):
+        end, new = int(counts[row]), int(fresh[row])
+        start = end - new
+        stored = []
+        for cache, past, x, present in zip(caches, (past_key, past_value), (k, v), presents, strict=True):
+            kept = _resident(start, capacity, local_window_size) if sliding_window_cache else start
+            if past is not None:
+                stored.append(np.concatenate([past[row, :, :kept], cache.write(x[row : row + 1, :, :new])[0]], axis=1))
+            else:
+                stored.append(cache.write(x[row : row + 1, :, :new])[0])
+            held = _resident(end, capacity, local_window_size) if sliding_window_cache else end
+            present[row, :, :held] = stored[-1][:, stored[-1].shape[1] - held :]
+        keys, values = (cache.read(held[None]).astype(q.dtype) for cache, held in zip(caches, stored, strict=True))
+        positions_k = end - keys.shape[2] + np.arange(keys.shape[2])
+        here = q[row : row + 1, :, :new]
+        scores = softcapped(scores_of(here, keys, scale or 1 / np.sqrt(size)), softcap)
+        if attention_bias is not None:
+            biases = np.broadcast_to(widen(attention_bias), (batch, num_heads, sequence, attention_bias.shape[3]))
+            scores = scores + biases[row : row + 1, :, :new, positions_k].astype(q.dtype)
+        allowed = np.ones((new, len(positions_k)), np.bool_)
+        if causal:
+            own = start + np.arange(new)[:, None]
+            allowed = positions_k <= own
+            if local_window_size > 0:
+                allowed &= positions_k > own - local_window_size
+        sink = None
+        if head_sink is not None:
+            sink = widen(head_sink).astype(q.dtype).reshape(-1, 1, 1)
+        elif smooth_softmax == 1:
+            sink = np.zeros((1, 1, 1), q.dtype)
+        probabilities = masked_softmax(scores, allowed, sink)
+        y[row, :, :new] = weighted_values(probabilities, values)[0]
+        if qk_output:
+            qk[row, :, :new, positions_k[0] if len(positions_k) else 0 : end] = (
+                scores if qk_output == 1 else probabilities
+            )[0]
+    return narrow(join_heads(y), query), presents[0], presents[1], narrow(qk, query)
+
+
+def _projections(
+    query: Array, key: Array | None, value: Array | None, heads: int, kv_heads: int
+) -> tuple[Array, Array, Array]:
+    if key is None or value is None:
+        packed = split_heads(widen(query), heads + 2 * kv_heads, "GroupQueryAttention: query")
+        q, k, v = np.split(packed, [heads, heads + kv_heads], axis=1)
+        return q, k, v
+    return (
+        split_heads(widen(query), heads, "GroupQueryAttention: query"),
+        split_heads(widen(key), kv_heads, "GroupQueryAttention: key"),
+        split_heads(widen(value), kv_heads, "GroupQueryAttention: value"),
+    )
+
+
+def _normalized(heads: Array, weight: Array, epsilon: float) -> Array:
+    inverse = 1 / np.sqrt(np.square(heads).mean(axis=-1, keepdims=True) + heads.dtype.type(epsilon))
+    return np.asarray(heads * inverse * widen(weight).astype(heads.dtype))
+
+
+def _resident(tokens: int, capacity: int, window: int) -> int:
+    """How many positions a windowed cache holds after `tokens` tokens."""
+    if tokens <= capacity:
+        return tokens
+    step = capacity - window + 1
+    return tokens - step * -(-(tokens - capacity) // step)
