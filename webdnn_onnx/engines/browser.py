@@ -197,11 +197,16 @@ class Tab:
         self.session = session
         self.console: list[str] = []
         self.errors: list[str] = []
-        self.crashed = False
+        self.crash = threading.Event()
         self._loaded = threading.Event()
         browser.devtools.listen(self._on_event, session)
         for domain in ("Page", "Runtime", "Log", "Inspector"):
             self.call(f"{domain}.enable")
+
+    @property
+    def crashed(self) -> bool:
+        """Whether its process has ended; `crash` is the event to wait for."""
+        return self.crash.is_set()
 
     def call(self, method: str, params: dict[str, Any] | None = None, timeout: float = 30.0) -> dict[str, Any]:
         """A DevTools command for this page. Raises BackendError if it fails, with the reason if the page crashed."""
@@ -294,7 +299,7 @@ class Tab:
                 entry = params["entry"]
                 self.console.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}".rstrip())
             case "Inspector.targetCrashed":
-                self.crashed = True
+                self.crash.set()
                 self._loaded.set()
                 reason = BackendError("chromium: the tab crashed (out of memory, or a bug of the browser)")
                 self.browser.devtools.fail(self.session, reason)

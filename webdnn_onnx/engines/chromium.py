@@ -30,21 +30,26 @@ class ChromiumEngine(Engine):
         self._tab: Tab | None = None
         self.server = Server({"/webdnn/engine/": Path(__file__).parent})
         try:
-            self._page()
+            _ = self.page
         except BaseException:
             self.close()
             raise
 
     @property
+    def browser(self) -> Browser:
+        """The running browser."""
+        return self.page.browser
+
+    @property
     def version(self) -> str:
         """The browser's name and version."""
-        return self._page().browser.version
+        return self.browser.version
 
     def run(
         self, bundle: Path, backend: str, inputs: Mapping[str, RunValue], *, repeat: int = 1, timeout: float = 120.0
     ) -> RunResult:
         entry = self._mount(bundle)
-        tab = self._page()
+        tab = self.page
         printed = len(tab.console)
         number = next(self._numbers)
         answers: list[bytes] = []
@@ -68,17 +73,19 @@ class ChromiumEngine(Engine):
         return result(answers[0], tuple(tab.console[printed:]))
 
     def evaluate(self, expression: str, *, timeout: float = 30.0) -> Any:
-        return self._page().evaluate(expression, timeout)
+        return self.page.evaluate(expression, timeout)
 
     def tab(self, url: str, *, width: int = 1280, height: int = 800) -> Tab:
         """Another page of the same browser, for tests that drive a page of their own."""
-        return self._page().browser.tab(url, width=width, height=height)
+        return self.browser.tab(url, width=width, height=height)
 
     def close(self) -> None:
         self._stop()
         self.server.close()
 
-    def _page(self) -> Tab:
+    @property
+    def page(self) -> Tab:
+        """The page that runs bundles; starts the browser if it is not running."""
         if self._browser is not None and (not self._browser.alive or (self._tab is not None and self._tab.crashed)):
             self._stop()
         if self._browser is None or self._tab is None:

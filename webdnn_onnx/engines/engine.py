@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from webdnn_onnx.engines.tensors import RunValue
 
@@ -33,16 +33,11 @@ class RunInfo:
     console: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(NamedTuple):
     """Outputs by name, in the order of the model, and what was observed."""
 
     outputs: dict[str, RunValue]
     info: RunInfo
-
-    def __iter__(self) -> Any:
-        """Unpacks as `outputs, info = engine.run(...)`."""
-        return iter((self.outputs, self.info))
 
 
 class Engine(ABC):

@@ -94,8 +94,10 @@ class NodeEngine(Engine):
         except (OSError, EOFError) as error:
             late = timer.finished.is_set()
             self._stop()
-            said = self._printed[-1] if self._printed else str(error)
-            reason = f"expected an answer within {timeout:g} s, got none" if late else f"the process ended: {said}"
+            said = f"; its last words: {self._printed[-1]}" if self._printed else ""
+            reason = (
+                f"expected an answer within {timeout:g} s, got none" if late else f"the process ended: {error}{said}"
+            )
             raise BackendError(f"{what}: {reason}") from error
         finally:
             timer.cancel()

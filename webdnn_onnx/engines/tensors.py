@@ -59,6 +59,8 @@ def _describe(value: RunValue, payload: bytearray) -> dict[str, Any]:
     if isinstance(value, dict):
         return {"keys": list(value), "items": [_describe(np.asarray(item), payload) for item in value.values()]}
     array = np.asarray(value)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     dtype = DType.from_numpy(array.dtype)
     shape = [int(size) for size in array.shape]
     if dtype is DType.STRING:
@@ -87,7 +89,7 @@ def _restore(spec: Mapping[str, Any], payload: memoryview) -> RunValue:
 
 def _pack(array: npt.NDArray[Any], dtype: DType) -> bytes:
     if dtype.bits >= 8:
-        return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        return np.ascontiguousarray(array).tobytes()
     per_byte = 8 // dtype.bits
     codes = np.ascontiguousarray(array).view(np.uint8).reshape(-1) & ((1 << dtype.bits) - 1)
     codes = np.pad(codes, (0, -codes.size % per_byte)).reshape(-1, per_byte)
