@@ -38,6 +38,9 @@ export interface Backend {
   /** What the user should know about how this backend runs. */
   readonly notes: readonly string[];
 
+  /** The GPU as the browser names it; empty elsewhere. */
+  readonly adapter: string;
+
   /** Planned memory is one arena of bytes (places are offsets) or numbered slots (places are their numbers). */
   readonly layout: "arena" | "slots";
 

@@ -46,7 +46,7 @@ export class OutOfMemoryError extends BackendError {
   override name = "OutOfMemoryError";
 }
 
-const byName: Record<string, new (message: string) => WebDNNError> = {
+const byName: Record<string, (new (message: string) => WebDNNError) | undefined> = {
   WebDNNError, ModelError, InputError, ShapeError, IntegrityError, BackendError, DeviceLostError, OutOfMemoryError,
 };
 

@@ -38,7 +38,7 @@ export async function acquireDevice(choice: GPUChoice): Promise<GPUDevice> {
   if (choice.device) return choice.device;
   const gpu = choice.gpu ?? (globalThis.navigator as Navigator | undefined)?.gpu;
   if (!gpu) {
-    const why = globalThis.isSecureContext === false ? "the page is not a secure context (https or localhost)" : "this browser has no navigator.gpu";
+    const why = (globalThis as { isSecureContext?: boolean }).isSecureContext === false ? "the page is not a secure context (https or localhost)" : "this browser has no navigator.gpu";
     throw new BackendError(`webgpu: ${why}`);
   }
   const preference = choice.powerPreference ?? "high-performance";

@@ -15,7 +15,7 @@ const NUDGES = 2000;
  * in time and in turns, never has more than one round trip in flight, and ends as soon as the promise settles.
  */
 export async function waitForMap(device: GPUDevice, mapped: Promise<unknown>): Promise<void> {
-  let settled = false;
+  let settled = false as boolean;
   const done = mapped.then(
     () => {
       settled = true;

@@ -44,11 +44,11 @@ export class Heap {
     if (index < 0) index = this.gaps.length;
     this.gaps.splice(index, 0, { offset, bytes: size });
     const [before, block, after] = [this.gaps[index - 1], this.gaps[index], this.gaps[index + 1]] as (Block | undefined)[];
-    if (block && after && block.offset + block.bytes === after.offset) {
+    if (block && block.offset + block.bytes === after?.offset) {
       block.bytes += after.bytes;
       this.gaps.splice(index + 1, 1);
     }
-    if (before && block && before.offset + before.bytes === block.offset) {
+    if (before && before.offset + before.bytes === block?.offset) {
       before.bytes += block.bytes;
       this.gaps.splice(index, 1);
     }

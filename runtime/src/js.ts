@@ -39,6 +39,7 @@ export class JSBackend implements Backend {
   readonly name = "js";
   readonly threads = 1;
   readonly notes: readonly string[] = [];
+  readonly adapter = "";
   readonly layout = "arena";
   epoch = 0;
   private arena = new ArrayBuffer(0);

@@ -183,7 +183,7 @@ async function openBackend(
       const choice = chooseModule(manifest, threads);
       files.expect(manifest.files?.[choice.file]?.bytes ?? 0);
       const arena = typeof program.arenaBytes === "number" ? program.arenaBytes : 0;
-      return new WasmBackend(program.kernels, choice, manifest, files, decodedBytes(program) + arena, choice.threads > 1 ? workerUrl(options) : undefined);
+      return new WasmBackend(program, choice, manifest, files, decodedBytes(program) + arena, choice.threads > 1 ? workerUrl(options) : undefined);
     }
     case "webgpu":
       files.expect(manifest.files?.["kernels.wgsl"]?.bytes ?? 0);

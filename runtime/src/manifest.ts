@@ -16,13 +16,13 @@ export type ValueType =
 
 export type Port = ValueType & { readonly name: string };
 
-export type Range = { readonly shard: number; readonly offset: number; readonly bytes: number };
+/** Bytes of a shard. What does not fit in one shard comes in several pieces. */
+export type Piece = { readonly shard: number; readonly offset: number; readonly bytes: number };
 
-export type Weight = Range & {
-  readonly encoding: "raw" | "f16" | "int8";
-  readonly channel?: number;
-  readonly scales?: Range;
-};
+export type Weight =
+  | { readonly encoding: "raw" | "f16"; readonly pieces: readonly Piece[] }
+  | { readonly encoding: "int8"; readonly pieces: readonly Piece[]; readonly scales: readonly Piece[]; readonly channel: number; readonly lanes?: number }
+  | { readonly encoding: "fill"; readonly value: number };
 
 export type Buffer = {
   readonly role: "input" | "output" | "weight" | "temporary" | "value";
@@ -94,6 +94,7 @@ export type Program = {
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
   readonly arenaBytes?: Dim | null;
+  readonly scratchBytes?: number;
   readonly requires?: { readonly features?: readonly string[]; readonly limits?: Readonly<Record<string, number>> };
 };
 
@@ -188,16 +189,37 @@ function checkProgram(program: unknown, backend: BackendName, symbols: ReadonlyS
     need(typeof buffer.bytes !== "number" || buffer.bytes % 4 === 0, place, `expected bytes to be a multiple of 4, got ${String(buffer.bytes)}`);
     need(buffer.offset === undefined || (isCount(buffer.offset) && buffer.offset % 16 === 0), place, "expected an offset that is a multiple of 16");
     need((buffer.role === "weight") === (buffer.weight !== undefined), place, "a weight, and only a weight, names its bytes");
-    if (buffer.weight) {
-      for (const range of [buffer.weight, buffer.weight.scales]) {
-        need(!range || (range.shard < shards.length && range.offset + range.bytes <= shards[range.shard].bytes), place, "its bytes lie outside the shards");
-      }
-      need(["raw", "f16", "int8"].includes(buffer.weight.encoding), place, `unknown encoding '${buffer.weight.encoding}'`);
-      need(buffer.weight.encoding !== "int8" || (buffer.weight.scales && buffer.weight.channel), place, "int8 needs scales and channel");
-    }
+    if (buffer.weight) checkWeight(buffer.weight, shards, place);
   });
   for (const buffer of [...trusted.inputs, ...trusted.outputs]) checkBuffer(buffer, trusted, where);
   checkSteps(trusted.steps, trusted, symbols, where);
+}
+
+function checkWeight(weight: Weight, shards: readonly FileFacts[], where: string): void {
+  switch (weight.encoding) {
+    case "fill":
+      need(typeof weight.value === "number", where, "fill needs a value");
+      return;
+    case "int8":
+      need(isArray(weight.scales) && isCount(weight.channel) && weight.channel > 0, where, "int8 needs scales and channel");
+      need(weight.channel % (weight.lanes ?? 1) === 0, where, "channel is no multiple of lanes");
+      break;
+    case "raw":
+    case "f16":
+      break;
+    default:
+      throw new ModelError(`model.json: ${where}: unknown encoding ${JSON.stringify((weight satisfies never as { encoding: unknown }).encoding)}`);
+  }
+  need(isArray(weight.pieces), where, "a weight lists its pieces");
+  for (const { shard, offset, bytes } of piecesOf(weight)) {
+    need(isCount(shard) && isCount(offset) && isCount(bytes) && shard < shards.length && offset + bytes <= shards[shard].bytes, where, "its bytes lie outside the shards");
+  }
+}
+
+/** Every piece of a weight, its values first. */
+export function piecesOf(weight: Weight): readonly Piece[] {
+  if (weight.encoding === "fill") return [];
+  return weight.encoding === "int8" ? [...weight.pieces, ...weight.scales] : weight.pieces;
 }
 
 function checkBuffer(index: unknown, program: Program, where: string): void {

@@ -34,6 +34,8 @@ export interface Model<I = Inputs, O = Outputs> {
   /** What is worth knowing about how it runs: why there is one thread, which SIMD, which adapter. */
   readonly notes: readonly string[];
   readonly threads: number;
+  /** The GPU as the browser names it; empty on other backends. */
+  readonly adapter: string;
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly placement: readonly Placement[];
@@ -75,6 +77,10 @@ export class LocalModel implements Model {
 
   get threads(): number {
     return this.engine.backend.threads;
+  }
+
+  get adapter(): string {
+    return this.engine.backend.adapter;
   }
 
   get notes(): readonly string[] {
@@ -184,7 +190,7 @@ export class LocalModel implements Model {
     const checks: (() => void)[] = [];
     this.inputs.forEach((port, index) => {
       const slot = program.inputs[index];
-      const given = inputs[port.name];
+      const given = inputs[port.name] as InputValue | undefined;
       const type = tensorType(port);
       if (!type) {
         if (given === undefined && !("optional" in port)) throw this.missing(port.name);

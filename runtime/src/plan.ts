@@ -96,7 +96,7 @@ function givenPlaces(outline: Outline, layout: Backend["layout"]): Placement {
     if (layout === "arena") sizes[0] = Math.max(sizes[0] ?? 0, place + bytes);
     else sizes[place] = Math.max(sizes[place] ?? 0, bytes);
   }
-  return { places, sizes: Array.from(sizes, (size) => size ?? 0) };
+  return { places, sizes: Array.from(sizes, (size?: number) => size ?? 0) };
 }
 
 /** Places by lifetime, for sizes that follow from the inputs. `reuse: false` never gives the same memory twice. */

@@ -161,7 +161,7 @@ export class Frame {
     if (dtype === "string") throw new ModelError(`buffer ${index}: strings are held in value slots only`);
     const length = storedLength(dtype, product(dims));
     const bytes = await this.backend.read(this.storage(index), 0, length * storedBytes(dtype));
-    return { dtype, dims, data: viewOf(dtype, bytes.buffer, bytes.byteOffset, length) } as Tensor;
+    return { dtype, dims, data: viewOf(dtype, bytes.buffer, bytes.byteOffset, length) };
   }
 
   /** Integer at a position of a buffer or of a tensor in a value slot; negative positions read dimension -1-k of the latter. */
@@ -260,13 +260,14 @@ export class Frame {
     const access = (arg: number): Access => kernel.bindings?.[arg] ?? "read_write";
     const views = await Promise.all(
       storages.map(async (storage, arg) => {
+        // Where the host can address the memory, the view is made below: allocations may still move it.
         if (backend.view) return undefined;
         const bytes = await backend.read(storage, 0, this.bytes(step.args[arg]));
         return viewBuffer(buffers[arg], bytes.buffer, bytes.byteOffset, bytes.length);
       }),
     );
     const params = (step.params ?? []).map((dim) => evaluate(dim, this.symbols));
-    const args = storages.map((storage, arg) => views[arg] ?? (backend.view?.(storage, buffers[arg]) as TypedArray));
+    const args = storages.flatMap((storage, arg) => views[arg] ?? backend.view?.(storage, buffers[arg]) ?? []);
     try {
       findKernel(this.module, kernel)(...args, ...params);
     } catch (error) {
@@ -280,7 +281,7 @@ export class Frame {
   private async host(step: HostStep): Promise<void> {
     const call = this.module[step.host];
     if (typeof call !== "function") throw new ModelError(`kernels.js exports no host function '${step.host}'`);
-    const args = await Promise.all(step.args.map((arg) => (arg === null ? null : this.isSlot(arg) ? this.value(arg) : this.tensor(arg))));
+    const args = await Promise.all(step.args.map(async (arg) => (arg === null ? null : this.isSlot(arg) ? this.value(arg) : this.tensor(arg))));
     let results: readonly (Value | undefined)[];
     try {
       results = await (call as (args: readonly Value[], options: Readonly<Record<string, unknown>>) => typeof results | Promise<typeof results>)(args, step.options ?? {});
@@ -390,5 +391,5 @@ function stack(list: readonly Tensor[], { dtype, shape }: Buffer): Tensor {
     if (item.dims.join() !== dims.join()) throw new ShapeError(`loop output: expected [${dims.join(", ")}] in every iteration, got [${item.dims.join(", ")}]`);
     bytes.set(bytesOf(item.data as TypedArray), index * length * storedBytes(dtype));
   });
-  return { dtype, dims: [list.length, ...dims], data: viewOf(dtype, memory, 0, list.length * length) } as Tensor;
+  return { dtype, dims: [list.length, ...dims], data: viewOf(dtype, memory, 0, list.length * length) };
 }

@@ -33,7 +33,9 @@ function sha256InScript(bytes: Uint8Array): Uint8Array {
     for (let offset = 0; offset < length; offset += 64) digestBlock(view, offset, state, words);
   }
   const digest = new DataView(new ArrayBuffer(32));
-  state.forEach((word, index) => digest.setUint32(4 * index, word));
+  state.forEach((word, index) => {
+    digest.setUint32(4 * index, word);
+  });
   return new Uint8Array(digest.buffer);
 }
 
@@ -53,8 +55,13 @@ function digestBlock(view: DataView, offset: number, state: Uint32Array, words: 
   [a, b, c, d, e, f, g, h].forEach((word, index) => (state[index] += word));
 }
 
+/** The platform's, which is missing where the page is not a secure context. */
+function platformCrypto(): SubtleCrypto | undefined {
+  return (globalThis as { crypto?: { subtle?: SubtleCrypto } }).crypto?.subtle;
+}
+
 /** Lower-case hexadecimal SHA-256, by the platform where it offers it, else in script. */
-export async function sha256(bytes: Uint8Array<ArrayBuffer>, subtle: SubtleCrypto | undefined = globalThis.crypto?.subtle): Promise<string> {
+export async function sha256(bytes: Uint8Array<ArrayBuffer>, subtle = platformCrypto()): Promise<string> {
   const digest = subtle ? new Uint8Array(await subtle.digest("SHA-256", bytes)) : sha256InScript(bytes);
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

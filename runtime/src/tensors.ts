@@ -47,10 +47,25 @@ export type TypedArray =
   | Float32Array
   | Float64Array;
 
-/** The array that carries elements of a type: Float32Array for float32, string[] for string. */
-export type ArrayOf<D extends DType> = D extends StoredDType
-  ? Extract<TypedArray, { readonly [Symbol.toStringTag]: InstanceType<(typeof arrays)[D]>[typeof Symbol.toStringTag] }>
-  : string[];
+interface Carriers {
+  int8: Int8Array;
+  int16: Int16Array;
+  int32: Int32Array;
+  int64: BigInt64Array;
+  uint16: Uint16Array;
+  uint32: Uint32Array;
+  uint64: BigUint64Array;
+  float16: Uint16Array;
+  bfloat16: Uint16Array;
+  float32: Float32Array;
+  float64: Float64Array;
+  complex64: Float32Array;
+  complex128: Float64Array;
+  string: string[];
+}
+
+/** The array that carries elements of a type: Float32Array for float32, string[] for string, Uint8Array for the rest. */
+export type ArrayOf<D extends DType> = D extends keyof Carriers ? Carriers[D] : Uint8Array;
 
 export interface Tensor<D extends DType = DType> {
   readonly dtype: D;

@@ -21,14 +21,22 @@ const MAXIMUM_ARGS = 248;
 /** Looks at a word this many times before sleeping on it: about 20 microseconds. */
 const SPINS = 4000;
 
-export type HelperStart = {
-  readonly role: "helper";
+/** What every thread of a pool shares. Thread 0 is the coordinator. */
+export type Team = {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   readonly kernels: readonly string[];
-  readonly index: number;
+  readonly scratch: { readonly address: number; readonly bytes: number };
   readonly threads: number;
 };
+
+export type HelperStart = Team & { readonly role: "helper"; readonly index: number };
+
+/** Tells an instance where its thread's local arrays go. */
+export function setScratch(exports: WebAssembly.Exports, address: number): void {
+  const { scratch } = exports;
+  if (scratch instanceof WebAssembly.Global) scratch.value = address;
+}
 
 /** The worker API that browsers and Node share, more or less. */
 export interface AnyWorker {
@@ -98,12 +106,10 @@ export class ThreadPool {
   private broken: string | undefined;
 
   constructor(
-    module: WebAssembly.Module,
-    memory: WebAssembly.Memory,
-    kernels: readonly string[],
-    private readonly threads: number,
+    private readonly team: Team,
     workerUrl: URL,
   ) {
+    const { memory, threads } = team;
     this.words = new Int32Array(memory.buffer, 0, ARGS + MAXIMUM_ARGS);
     const started: Promise<void>[] = [];
     for (let index = 1; index < threads; index++) {
@@ -124,7 +130,7 @@ export class ThreadPool {
           );
         }),
       );
-      worker.postMessage({ role: "helper", module, memory, kernels, index, threads } satisfies HelperStart);
+      worker.postMessage({ ...team, role: "helper", index } satisfies HelperStart);
     }
     this.ready = Promise.all(started).then(() => undefined);
   }
@@ -132,7 +138,8 @@ export class ThreadPool {
   /** Runs a parallel kernel on every thread; `args` end with the range, which this method replaces. */
   run(kernel: number, call: (...args: number[]) => void, args: readonly number[], extent: number): void {
     if (this.broken) throw new BackendError(`a thread died: ${this.broken}`);
-    const { words, threads } = this;
+    const { words } = this;
+    const { threads } = this.team;
     const shared = args.length - 2;
     if (shared > MAXIMUM_ARGS) throw new BackendError(`${shared} arguments, at most ${MAXIMUM_ARGS} can be shared with threads`);
     for (let index = 0; index < shared; index++) words[ARGS + index] = args[index];

@@ -5,10 +5,10 @@ import { BackendError, OutOfMemoryError, reasonOf } from "./errors.ts";
 import type { Files } from "./files.ts";
 import { Heap } from "./heap.ts";
 import { viewBuffer } from "./js.ts";
-import type { Buffer, Kernel, Manifest } from "./manifest.ts";
+import type { Buffer, Kernel, Manifest, Program } from "./manifest.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import type { TypedArray } from "./tensors.ts";
-import { ThreadPool } from "./wasm-threads.ts";
+import { ThreadPool, setScratch } from "./wasm-threads.ts";
 
 const PAGE = 65536;
 const MAXIMUM_PAGES = 65536;
@@ -55,6 +55,7 @@ export function chooseModule(manifest: Manifest, threads: number): WasmChoice {
 
 export class WasmBackend implements Backend {
   readonly name = "wasm";
+  readonly adapter = "";
   readonly layout = "arena";
   readonly notes: string[];
   epoch = 0;
@@ -65,18 +66,24 @@ export class WasmBackend implements Backend {
   private readonly heap = new Heap(RESERVED);
   private arena = { offset: 0, bytes: -1 };
   private readonly stopwatch = new Stopwatch();
+  private readonly kernels: readonly Kernel[];
+  /** Each thread's own piece of memory, for the kernels' local arrays. */
+  private readonly scratch: { readonly address: number; readonly bytes: number };
 
   /** `initialBytes` is what weights and planned memory will need, so that the memory need not grow. */
   constructor(
-    private readonly kernels: readonly Kernel[],
+    program: Program,
     private readonly choice: WasmChoice,
     private readonly manifest: Manifest,
     private readonly files: Files,
     initialBytes: number,
     private readonly workerUrl: URL | undefined,
   ) {
+    this.kernels = program.kernels;
     this.notes = [...choice.notes];
-    const initial = Math.ceil((initialBytes + 2 * RESERVED) / PAGE) + 1;
+    const scratch = Heap.round(program.scratchBytes ?? 0);
+    this.scratch = { address: this.heap.take(scratch * choice.threads), bytes: scratch };
+    const initial = Math.ceil((this.heap.end + initialBytes + RESERVED) / PAGE) + 1;
     const shared = choice.threads > 1;
     try {
       this.memory = new WebAssembly.Memory({ initial, maximum: MAXIMUM_PAGES, ...(shared && { shared }) });
@@ -94,8 +101,10 @@ export class WasmBackend implements Backend {
       const module = await WebAssembly.compile(bytes);
       this.exports = (await WebAssembly.instantiate(module, { env: { memory: this.memory } })).exports;
       for (const kernel of this.kernels) this.find(kernel);
+      setScratch(this.exports, this.scratch.address);
       if (this.choice.threads > 1 && this.workerUrl) {
-        this.pool = new ThreadPool(module, this.memory, this.kernels.map((kernel) => kernel.export ?? kernel.name), this.choice.threads, this.workerUrl);
+        const names = this.kernels.map((kernel) => kernel.export ?? kernel.name);
+        this.pool = new ThreadPool({ module, memory: this.memory, kernels: names, scratch: this.scratch, threads: this.choice.threads }, this.workerUrl);
         await this.pool.ready;
         this.threads = this.choice.threads;
       }

@@ -42,6 +42,7 @@ export class WebGPUBackend implements Backend {
   readonly name = "webgpu";
   readonly threads = 1;
   readonly notes: string[] = [];
+  readonly adapter: string;
   readonly layout = "slots";
   epoch = 0;
   lost: DeviceLostError | undefined;
@@ -68,12 +69,14 @@ export class WebGPUBackend implements Backend {
     private readonly manifest: Manifest,
     private readonly files: Files,
   ) {
+    const { vendor, architecture, device: model, description } = device.adapterInfo;
+    this.adapter = [vendor, architecture, model, description].filter(Boolean).join(" ");
     this.readback = new Readback(device, (copies) => {
       copies(this.encode());
       return this.submit();
     });
     void device.lost.then(({ reason, message }) => {
-      if (!this.disposed) this.lost = new DeviceLostError(`webgpu: the device was lost (${reason || "unknown"}): ${message.split("\n")[0] || "no message"}`);
+      if (!this.disposed) this.lost = new DeviceLostError(`webgpu: the device was lost (${reason}): ${message.split("\n")[0] || "no message"}`);
     });
   }
 
@@ -126,11 +129,12 @@ export class WebGPUBackend implements Backend {
       return compiled;
     } catch (error) {
       if (this.lost) throw this.lost;
-      const [message] = await module.getCompilationInfo().then(
-        ({ messages }) => messages.filter(({ type }) => type === "error").map((item) => `line ${item.lineNum}: ${item.message}`),
-        () => [],
+      const found = await module.getCompilationInfo().then(
+        ({ messages }) => messages.find(({ type }) => type === "error"),
+        () => undefined,
       );
-      throw new BackendError(`kernel ${kernel.name} (webgpu): ${message ?? reasonOf(error)}`, { kernel: kernel.name, cause: error });
+      const reason = found ? `line ${found.lineNum}: ${found.message}` : reasonOf(error);
+      throw new BackendError(`kernel ${kernel.name} (webgpu): ${reason}`, { kernel: kernel.name, cause: error });
     }
   }
 
@@ -206,7 +210,7 @@ export class WebGPUBackend implements Backend {
     const { buffer } = storage as GPUStorage;
     const whole = bytes.byteLength - (bytes.byteLength % 4);
     const { queue } = this.device;
-    if (whole > 0) queue.writeBuffer(buffer, offset, bytes.buffer as ArrayBuffer, bytes.byteOffset, whole);
+    if (whole > 0) queue.writeBuffer(buffer, offset, bytes.buffer, bytes.byteOffset, whole);
     if (whole === bytes.byteLength) return;
     const rest = new Uint8Array(4);
     rest.set(bytes.subarray(whole));

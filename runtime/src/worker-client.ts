@@ -15,6 +15,7 @@ export type ModelFacts = {
   readonly fallbacks: readonly Fallback[];
   readonly notes: readonly string[];
   readonly threads: number;
+  readonly adapter: string;
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly placement: readonly Placement[];
@@ -35,7 +36,7 @@ export type Reply =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly error: { readonly name: string; readonly message: string } };
 
-type Pending = { readonly resolve: (result: unknown) => void; readonly reject: (reason: unknown) => void };
+type Pending = { readonly resolve: (result: unknown) => void; readonly reject: (reason: Error) => void };
 type Ask = Request extends infer R ? (R extends Request ? Omit<R, "id"> : never) : never;
 
 class Channel {
@@ -82,7 +83,7 @@ class Channel {
         },
         reject: (reason) => {
           settled();
-          reject(reason as Error);
+          reject(reason);
         },
       });
       this.worker.postMessage({ ...request, id });
@@ -102,6 +103,7 @@ class RemoteModel implements Model {
   readonly fallbacks: readonly Fallback[];
   readonly notes: readonly string[];
   readonly threads: number;
+  readonly adapter: string;
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly placement: readonly Placement[];
@@ -117,6 +119,7 @@ class RemoteModel implements Model {
     this.fallbacks = [...earlier, ...facts.fallbacks];
     this.notes = ["runs in a worker", ...facts.notes];
     this.threads = facts.threads;
+    this.adapter = facts.adapter;
     this.inputs = facts.inputs;
     this.outputs = facts.outputs;
     this.placement = facts.placement;

@@ -1,8 +1,9 @@
 // The worker file. It becomes what its first message says: one thread of a wasm kernel, or the home of a whole model.
 
 import { nodeModule } from "./files.ts";
+import type * as Runtime from "./index.ts";
 import type { Model } from "./model.ts";
-import { ARGS, COUNT, EXTENT, FAILED, GENERATION, KERNEL, PENDING, STOP, share, waitWhile, type HelperStart } from "./wasm-threads.ts";
+import { ARGS, COUNT, EXTENT, FAILED, GENERATION, KERNEL, PENDING, STOP, setScratch, share, waitWhile, type HelperStart } from "./wasm-threads.ts";
 import type { ModelFacts, Reply, Request } from "./worker-client.ts";
 
 type Port = { postMessage(message: unknown, transfer?: Transferable[]): void; on(event: "message", listener: (data: unknown) => void): void; close(): void };
@@ -16,12 +17,13 @@ function post(message: unknown, transfer: Transferable[] = []): void {
 }
 
 /** Parks on the control block and runs this thread's share of every kernel, until told to stop. */
-async function help({ module, memory, kernels, index, threads }: HelperStart): Promise<void> {
+async function help({ module, memory, kernels, scratch, index, threads }: HelperStart): Promise<void> {
   const words = new Int32Array(memory.buffer, 0, 256);
   let generation = Atomics.load(words, GENERATION);
   let functions: ((...args: number[]) => void)[];
   try {
     const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+    setScratch(exports, scratch.address + index * scratch.bytes);
     functions = kernels.map((name) => exports[name] as (...args: number[]) => void);
   } catch (error) {
     post({ error: String(error) });
@@ -43,6 +45,9 @@ async function help({ module, memory, kernels, index, threads }: HelperStart): P
   }
 }
 
+/** The sibling file; a variable, because it exists only once it is built. */
+const RUNTIME = "./webdnn.js" as string;
+
 let model: Promise<Model> | undefined;
 const aborts = new Map<number, AbortController>();
 
@@ -58,13 +63,13 @@ async function serve(request: Request): Promise<unknown> {
   switch (request.role) {
     case "model": {
       // A sibling file rather than a part of this one: helpers never need it.
-      const runtime = (await import("./webdnn.js" as string)) as typeof import("./index.ts");
+      const { load } = (await import(RUNTIME)) as typeof Runtime;
       const onProgress: (progress: { loaded: number; total: number }) => void = (progress) => {
         post({ progress } satisfies Reply);
       };
-      model = runtime.load(request.url, { ...request.options, onProgress });
-      const { name, backend, fallbacks, notes, threads, inputs, outputs, placement } = await model;
-      return { name, backend, fallbacks, notes, threads, inputs, outputs, placement } satisfies ModelFacts;
+      model = load(request.url, { ...request.options, onProgress });
+      const { name, backend, fallbacks, notes, threads, adapter, inputs, outputs, placement } = await model;
+      return { name, backend, fallbacks, notes, threads, adapter, inputs, outputs, placement } satisfies ModelFacts;
     }
     case "run": {
       const abort = new AbortController();
@@ -107,5 +112,5 @@ function receive(data: unknown): void {
 if (port) port.on("message", receive);
 else
   addEventListener("message", (event) => {
-    receive((event as MessageEvent).data);
+    receive((event).data);
   });

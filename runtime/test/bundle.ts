@@ -49,7 +49,7 @@ export function scaleProgram(backend: "js" | "wasm" | "webgpu"): Program {
   return {
     buffers: [
       tensor("input", place(0)),
-      tensor("weight", { weight: { shard: 0, offset: 0, bytes: 24, encoding: "raw" } }),
+      tensor("weight", { weight: { encoding: "raw", pieces: [{ shard: 0, offset: 0, bytes: 24 }] } }),
       tensor("temporary", place(1)),
       tensor("output", place(2)),
     ],
