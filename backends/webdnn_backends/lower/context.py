@@ -178,6 +178,12 @@ class NodeContext:
         self.state.tensors[tensor.name] = tensor
         return tensor
 
+    def table(self, array: npt.NDArray[Any]) -> str:
+        """A constant computed at compile time; returns its tensor name."""
+        tensor = self.scratch(DType.from_numpy(array.dtype), tuple(int(size) for size in array.shape))
+        self.state.constants[tensor.name] = array
+        return tensor.name
+
     def call(self, kernel: Kernel, arguments: Sequence[str], parameters: Sequence[Dim] = ()) -> None:
         """Run a kernel written directly in loop IR on tensors by name."""
         self.state.items.append(Call(kernel, tuple(arguments), tuple(parameters), self.node.source))
