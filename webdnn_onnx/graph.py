@@ -158,7 +158,11 @@ class Node:
 
 @dataclass(frozen=True)
 class ValueBinding:
-    """A symbol whose value is element `index` (row-major) of tensor `value`, known once that tensor is computed."""
+    """A symbol whose value is known once tensor `value` is computed.
+
+    index >= 0: element number `index`, row-major. index < 0: the size of dimension `-1 - index`, where only running
+    the operator tells it (NonZero, Unique, ...).
+    """
 
     value: str
     index: int

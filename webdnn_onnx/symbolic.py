@@ -32,6 +32,7 @@ __all__ = [
     "lower_bound",
     "maximum",
     "minimum",
+    "never_negative",
     "parse_dim",
     "product",
     "select",
@@ -145,17 +146,17 @@ def ceil_div(left: Dim, right: Dim) -> Dim:
 def maximum(left: Dim, right: Dim) -> Dim:
     """The larger one, decided at compile time where the difference has a known sign."""
     difference = left - right
-    if lower_bound(difference) >= 0:
+    if never_negative(difference):
         return left
-    return right if lower_bound(-difference) >= 0 else _call("max", left, right)
+    return right if never_negative(-difference) else _call("max", left, right)
 
 
 def minimum(left: Dim, right: Dim) -> Dim:
     """The smaller one, decided at compile time where the difference has a known sign."""
     difference = left - right
-    if lower_bound(difference) >= 0:
+    if never_negative(difference):
         return right
-    return left if lower_bound(-difference) >= 0 else _call("min", left, right)
+    return left if never_negative(-difference) else _call("min", left, right)
 
 
 def equal(left: Dim, right: Dim) -> Dim:
@@ -194,6 +195,24 @@ def lower_bound(dim: Dim) -> float:
             low, high = min(corners), max(corners)
         total += min(_times(low, factor), _times(high, factor))
     return total
+
+
+def never_negative(dim: Dim, depth: int = 6) -> bool:
+    """Whether it is provably 0 or more; `max` and `min` are taken apart, at most `depth` of them."""
+    if lower_bound(dim) >= 0:
+        return True
+    if isinstance(dim, int) or depth == 0:
+        return False
+    for atoms, factor in dim.terms:
+        if len(atoms) != 1 or not isinstance(atoms[0], Call) or atoms[0].function not in ("max", "min"):
+            continue
+        call = atoms[0]
+        rest = dim - Sum(((atoms, factor),))
+        cases = (never_negative(rest + side * factor, depth - 1) for side in (call.left, call.right))
+        # factor*max is at least factor times either side, and equals one of them; factor*min the other way round.
+        if any(cases) if (call.function == "max") == (factor > 0) else all(cases):
+            return True
+    return False
 
 
 def free_symbols(dim: Dim) -> frozenset[str]:
