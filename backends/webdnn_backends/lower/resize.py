@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,7 @@ def coordinates(transform: str, size: int, count: int, scale: float, start: floa
     return at / scale
 
 
-_ROUND = {
+_ROUND: dict[str, Callable[[Array], Array]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
     "floor": np.floor,
@@ -163,7 +163,8 @@ def _static(context: NodeContext, sampling: Sampling, scales: Sequence[float | N
     outside: dict[int, npt.NDArray[np.bool_]] = {}
     for axis in resized:
         size, count = context.shape(0)[axis], context.output().shape[axis]
-        assert isinstance(size, int) and isinstance(count, int), "the caller checked"
+        assert isinstance(size, int), "the caller checked"
+        assert isinstance(count, int), "the caller checked"
         where = axes.index(axis)
         start, end = (float(roi[where]), float(roi[where + len(axes)])) if roi is not None and roi.size else (0.0, 1.0)
         scale = scales[axis]
