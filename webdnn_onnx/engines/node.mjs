@@ -36,7 +36,7 @@ async function answer(buffer) {
   try {
     if (header.evaluate !== undefined) {
       const value = await (0, eval)(header.evaluate);
-      return encode({ value: value === undefined ? null : value }, {});
+      return encode({ value: JSON.parse(JSON.stringify(value ?? null) ?? "null") }, {});
     }
     if (header.backend === "webgpu" || header.backend === "auto") await offerWebGPU(process.env.WEBDNN_NODE_MODULES);
     return await serve(buffer);
