@@ -45,7 +45,7 @@ def convolve(x: Array, w: Array, windows: Windows, group: int) -> Array:
     batch, channels = x.shape[:2]
     features = w.shape[0]
     padded = pad_spatial(x, windows.begins, windows.extents, 0)
-    if not batch * features * math.prod(windows.outputs):
+    if not padded.size * w.size * math.prod(windows.outputs):
         return np.zeros((batch, features, *windows.outputs), x.dtype)
     if windows.is_pointwise:
         columns = padded.reshape(batch, group, channels // group, -1)
@@ -157,8 +157,8 @@ def conv_transpose(
     features = W.shape[1] * group
     columns = x.reshape(batch, group, channels // group, math.prod(X.shape[2:]))
     weights = w.reshape(group, channels // group, W.shape[1], *kernel)
-    y = np.zeros((batch, features, *full), x.dtype)
-    for taps in itertools.product(*map(range, kernel)):
+    y = np.zeros((batch, features, *(max(0, size) for size in full)), x.dtype)
+    for taps in itertools.product(*map(range, kernel if x.size else (0,))):
         at: tuple[Any, ...] = (..., *taps)
         weight = np.swapaxes(weights[at], 1, 2)
         places = tuple(

@@ -91,7 +91,9 @@ def deform_conv(
             raise ShapeError(f"mask: expected shape {list(wanted)}, got {list(mask.shape)}")
         samples = samples * widen(mask).reshape(batch, offset_group, 1, taps, *windows.outputs)
     columns = samples.reshape(batch, group, channels // group * taps, math.prod(windows.outputs))
-    y = (widen(W).reshape(group, features // group, -1) @ columns).reshape(batch, features, *windows.outputs)
+    y = (widen(W).reshape(group, features // group, columns.shape[2]) @ columns).reshape(
+        batch, features, *windows.outputs
+    )
     if B is not None:
         y = y + widen(B).reshape(-1, *[1] * windows.rank)
     return narrow(y, X)
