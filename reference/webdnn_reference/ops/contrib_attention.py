@@ -133,16 +133,17 @@ def multi_head_attention(
     """Attention on projected queries, keys and values.
 
     query: float[B, S, H], or packed [B, S, N, 3, D] alone; key: [B, T, H], packed with value [B, T, N, 2, D], or heads
-    [B, N, T, D] as value then is; bias: of the three projections; key_padding_mask: see `_mask_bias`; past_key,
-    past_value: [B, N, P, D], a shared buffer where past_sequence_length is given
-    -> output: [B, S, Hv]; present_key, present_value: [B, N, P + T, D]; qk: the biased scores [B, N, S, P + T].
+    [B, N, T, D] as value then is; bias: of the three projections, of which heads take only that of the queries;
+    key_padding_mask: see `_mask_bias`; past_key, past_value: [B, N, P, D], a shared buffer where past_sequence_length
+    is given -> output: [B, S, Hv]; present_key, present_value: [B, N, P + T, D]; qk: the biased scores
+    [B, N, S, P + T].
     Raises ShapeError, UnsupportedOpError for beams (cache_indirection).
     """
     if cache_indirection is not None:
         raise UnsupportedOpError("MultiHeadAttention: cache_indirection: expected no beams, got an input")
     q, k, v = _heads_of(query, key, value, num_heads)
     if bias is not None:
-        q, k, v = _with_bias(q, k, v, widen(bias))
+        q, k, v = _with_bias(q, k, v, widen(bias), query_only=key is not None and key.ndim == 4)
     used = 0
     if past_key is not None:
         used = past_key.shape[2]
@@ -182,13 +183,13 @@ def _heads_of(query: Array, key: Array | None, value: Array | None, heads: int) 
     )
 
 
-def _with_bias(q: Array, k: Array, v: Array, bias: Array) -> tuple[Array, Array, Array]:
+def _with_bias(q: Array, k: Array, v: Array, bias: Array, *, query_only: bool) -> tuple[Array, Array, Array]:
     hidden, values = q.shape[1] * q.shape[3], v.shape[1] * v.shape[3]
     if bias.size != 2 * hidden + values:
         raise ShapeError(f"bias: expected {2 * hidden + values} elements, got shape {list(bias.shape)}")
     parts = np.split(bias.reshape(-1), [hidden, 2 * hidden])
     biases = [part.reshape(heads.shape[1], 1, heads.shape[3]) for part, heads in zip(parts, (q, k, v), strict=True)]
-    return q + biases[0], k + biases[1], v + biases[2]
+    return (q + biases[0], k, v) if query_only else (q + biases[0], k + biases[1], v + biases[2])
 
 
 def _with_past(new: Array, past: Array | None, used: int, shared: bool) -> tuple[Array, Array]:

@@ -34,7 +34,7 @@ def ms_rotary_embedding(
     is_packed_batching: int = 0,
     num_heads: int = 0,
     rotary_embedding_dim: int = 0,
-    scale: float = 1.0,
+    scale: float = 1.0,  # noqa: ARG001 - no kernel of onnxruntime applies it
 ) -> Array:
     """Rotary position embedding.
 
@@ -51,7 +51,7 @@ def ms_rotary_embedding(
     if position_ids.size == 1 and position_ids.ndim <= 1:
         positions = scalar_int(position_ids, "RotaryEmbedding: position_ids") + np.arange(x.shape[2])
     positions = np.broadcast_to(positions, (x.shape[0], x.shape[2]))
-    y = _turned(x, positions, cos_cache, sin_cache, interleaved) * x.dtype.type(scale)
+    y = _turned(x, positions, cos_cache, sin_cache, interleaved)
     return narrow(join_heads(y) if input.ndim == 3 else y, input)
 
 
@@ -123,7 +123,8 @@ def group_query_attention(
     [B, Nkv, P, D]; seqlens_k: int32[B], one less than the keys that count after this step; total_sequence_length:
     their maximum T; attention_bias: broadcast to [B, N, S, T]; head_sink: [N], logits that only join the
     normalisation; query_seqlens: how many of the S tokens count
-    -> output: [B, S, N * D]; present_key, present_value: [B, Nkv, max(P, T), D]; output_qk: [B, N, S, T].
+    -> output: [B, S, N * D]; present_key, present_value: [B, Nkv, max(P, T), D]; output_qk: [B, N, S, T], scores
+    (0 where masked) or probabilities.
     Rows that padding leaves unspecified are zero. 4-bit caches are not supported.
     Raises ShapeError, InvalidModelError, UnsupportedOpError.
     """
@@ -194,9 +195,8 @@ def group_query_attention(
         probabilities = masked_softmax(scores, allowed, sink)
         y[row, :, :new] = weighted_values(probabilities, values)[0]
         if qk_output:
-            qk[row, :, :new, positions_k[0] if len(positions_k) else 0 : end] = (
-                scores if qk_output == 1 else probabilities
-            )[0]
+            shown = np.where(allowed, scores, 0) if qk_output == 1 else probabilities
+            qk[row, :, :new, end - len(positions_k) : end] = shown[0]
     return narrow(join_heads(y), query), presents[0], presents[1], narrow(qk, query)
 
 

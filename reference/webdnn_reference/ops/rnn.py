@@ -22,14 +22,14 @@ State: TypeAlias = tuple[Array, ...]
 Cell: TypeAlias = Callable[[Array, State], State]
 """One step: the input at this time [batch, input] and the states [batch, hidden] give the next states."""
 
-__all__ = ["gru", "lstm", "recurrent_axes", "rnn"]
+__all__ = ["Sequences", "clipped", "gru", "lstm", "rnn", "run_lstm", "sequences_of"]
 
 _DIRECTIONS = {"forward": (False,), "foward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 """Whether each direction runs backwards; "foward" is how GRU-1 spells its default."""
 
 
 @dataclass(frozen=True)
-class _Sequences:
+class Sequences:
     """The input of a recurrent operator in the layout of the loop.
 
     x: [sequence, batch, input] in the working precision. lengths: [batch]. backwards: index [sequence, batch] that
@@ -44,7 +44,7 @@ class _Sequences:
     dtype: np.dtype[Any]
 
 
-def recurrent_axes(op_name: str, direction: str) -> tuple[bool, ...]:
+def _directions(op_name: str, direction: str) -> tuple[bool, ...]:
     """For each direction whether it runs backwards. Raises InvalidModelError for an unknown one."""
     try:
         return _DIRECTIONS[direction.lower()]
@@ -54,10 +54,10 @@ def recurrent_axes(op_name: str, direction: str) -> tuple[bool, ...]:
         ) from None
 
 
-def _sequences(
+def sequences_of(
     op_name: str, X: Array, W: Array, sequence_lens: Array | None, direction: str, layout: int
-) -> _Sequences:
-    directions = recurrent_axes(op_name, direction)
+) -> Sequences:
+    directions = _directions(op_name, direction)
     if X.ndim != 3:
         raise ShapeError(f"{op_name}: X: expected rank 3, got shape {X.shape}")
     if W.shape[0] != len(directions):
@@ -69,10 +69,10 @@ def _sequences(
         raise ShapeError(f"{op_name}: sequence_lens: expected {batch} lengths of 0..{steps}, got {lengths.tolist()}")
     time = np.arange(steps)[:, None]
     backwards = np.where(time < lengths, lengths - 1 - time, time)
-    return _Sequences(widen(x), lengths, backwards, directions, layout, X.dtype)
+    return Sequences(widen(x), lengths, backwards, directions, layout, X.dtype)
 
 
-def _run(sequences: _Sequences, cells: Sequence[Cell], initial: Sequence[State]) -> tuple[Array, tuple[Array, ...]]:
+def _run(sequences: Sequences, cells: Sequence[Cell], initial: Sequence[State]) -> tuple[Array, tuple[Array, ...]]:
     """Y [sequence, directions, batch, hidden] and the last states, each [directions, batch, hidden]."""
     steps, batch = sequences.x.shape[:2]
     rows = np.arange(batch)
@@ -92,14 +92,14 @@ def _run(sequences: _Sequences, cells: Sequence[Cell], initial: Sequence[State])
     return np.stack(outputs, axis=1), last
 
 
-def _finish(sequences: _Sequences, y: Array, last: Sequence[Array]) -> tuple[Array, ...]:
+def _finish(sequences: Sequences, y: Array, last: Sequence[Array]) -> tuple[Array, ...]:
     if sequences.layout:
         y = y.transpose(2, 0, 1, 3)
         last = [np.swapaxes(state, 0, 1) for state in last]
     return tuple(array.astype(sequences.dtype) for array in (y, *last))
 
 
-def _initial(sequences: _Sequences, value: Array | None, hidden: int) -> Array:
+def _initial(sequences: Sequences, value: Array | None, hidden: int) -> Array:
     """The first state of each direction, [directions, batch, hidden]; zeros where the input is absent."""
     if value is None:
         return np.zeros((len(sequences.directions), sequences.x.shape[1], hidden), sequences.x.dtype)
@@ -115,7 +115,8 @@ def _split_bias(B: Array | None, directions: int, gates: int, hidden: int) -> tu
     return wide[:, : gates * hidden], wide[:, gates * hidden :]
 
 
-def _clipped(function: Activation, clip: float | None) -> Activation:
+def clipped(function: Activation, clip: float | None) -> Activation:
+    """The function of its input bounded to [-clip, clip], where a clip is given."""
     if not clip:
         return function
     return lambda x: function(np.clip(x, -clip, clip))
@@ -146,7 +147,7 @@ def rnn(
     layout 1 the batch comes first. Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx__RNN.html
     """
-    sequences = _sequences("RNN", X, W, sequence_lens, direction, layout)
+    sequences = sequences_of("RNN", X, W, sequence_lens, direction, layout)
     count = len(sequences.directions)
     hidden = hidden_size or R.shape[-1]
     functions = activation_functions("RNN", activations[:count], activation_alpha, activation_beta, count)
@@ -155,7 +156,7 @@ def rnn(
     states = _initial(sequences, initial_h, hidden)
 
     def cell(index: int) -> Cell:
-        f = _clipped(functions[index], clip)
+        f = clipped(functions[index], clip)
         bias = input_bias[index] + recurrent_bias[index]
         return lambda x, state: (f(x @ weights[index].T + state[0] @ recurrence[index].T + bias),)
 
@@ -189,7 +190,7 @@ def gru(
     layout 1 the batch comes first. Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx__GRU.html
     """
-    sequences = _sequences("GRU", X, W, sequence_lens, direction, layout)
+    sequences = sequences_of("GRU", X, W, sequence_lens, direction, layout)
     count = len(sequences.directions)
     hidden = hidden_size or R.shape[-1]
     names = activations or ("Sigmoid", "Tanh") * count
@@ -201,7 +202,7 @@ def gru(
     candidate = slice(2 * hidden, None)
 
     def cell(index: int) -> Cell:
-        f, g = (_clipped(function, clip) for function in functions[2 * index : 2 * index + 2])
+        f, g = (clipped(function, clip) for function in functions[2 * index : 2 * index + 2])
         w, r = weights[index], recurrence[index]
         wb, rb = input_bias[index], recurrent_bias[index]
 
@@ -251,26 +252,44 @@ def lstm(
     Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx__LSTM.html
     """
-    sequences = _sequences("LSTM", X, W, sequence_lens, direction, layout)
+    sequences = sequences_of("LSTM", X, W, sequence_lens, direction, layout)
     count = len(sequences.directions)
-    hidden = hidden_size or R.shape[-1]
     names = activations or ("Sigmoid", "Tanh", "Tanh") * count
     functions = activation_functions("LSTM", names, activation_alpha, activation_beta, 3 * count)
+    functions = [clipped(function, clip) for function in functions]
+    return run_lstm(
+        sequences, widen(W), widen(R), B, (initial_h, initial_c), P, functions, bool(input_forget), hidden_size
+    )
+
+
+def run_lstm(
+    sequences: Sequences,
+    weights: Array,
+    recurrence: Array,
+    B: Array | None,
+    initial: tuple[Array | None, Array | None],
+    P: Array | None,
+    functions: Sequence[Activation],
+    input_forget: bool,
+    hidden_size: int | None = None,
+    rounded: Callable[[Array], Array] = lambda h: h,
+) -> tuple[Array, ...]:
+    """The outputs of an LSTM. functions: f, g, h of each direction; rounded: what R sees of Ht-1."""
+    count = len(sequences.directions)
+    hidden = hidden_size or recurrence.shape[-1]
     input_bias, recurrent_bias = _split_bias(B, count, 4, hidden)
-    weights, recurrence = widen(W), widen(R)
     peepholes = np.zeros((count, 3 * hidden), np.float32) if P is None else widen(P)
-    hidden_states = _initial(sequences, initial_h, hidden)
-    cell_states = _initial(sequences, initial_c, hidden)
+    hidden_states, cell_states = (_initial(sequences, value, hidden) for value in initial)
 
     def cell(index: int) -> Cell:
-        f, g, h = (_clipped(function, clip) for function in functions[3 * index : 3 * index + 3])
+        f, g, h = functions[3 * index : 3 * index + 3]
         w, r = weights[index], recurrence[index]
         bias = input_bias[index] + recurrent_bias[index]
         peephole_i, peephole_o, peephole_f = np.split(peepholes[index], 3)
 
         def step(x: Array, state: State) -> State:
             previous_h, previous_c = state
-            i, o, forget, c = np.split(x @ w.T + previous_h @ r.T + bias, 4, axis=1)
+            i, o, forget, c = np.split(x @ w.T + rounded(previous_h) @ r.T + bias, 4, axis=1)
             i = f(i + peephole_i * previous_c)
             forget = 1 - i if input_forget else f(forget + peephole_f * previous_c)
             cell_state = forget * previous_c + i * g(c)
@@ -278,6 +297,6 @@ def lstm(
 
         return step
 
-    initial = [(hidden_states[i], cell_states[i]) for i in range(count)]
-    y, last = _run(sequences, [cell(i) for i in range(count)], initial)
+    states = [(hidden_states[i], cell_states[i]) for i in range(count)]
+    y, last = _run(sequences, [cell(i) for i in range(count)], states)
     return _finish(sequences, y, last)

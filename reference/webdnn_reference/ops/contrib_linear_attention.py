@@ -1,0 +1,298 @@
+"""Sequence operators of com.microsoft that carry a state: linear attention, gated delta nets and their convolution."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
+from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.ops.activations import logistic, softplus_of
+from webdnn_reference.ops.attention_core import join_heads, split_heads
+from webdnn_reference.ops.contrib_activations import MS
+from webdnn_reference.ops.linear_attention import recurrence, silu
+from webdnn_reference.registry import Context, op
+
+__all__ = ["gated_delta_net", "linear_attention_gate", "ms_causal_conv_with_state", "ms_linear_attention"]
+
+_RULES = {"linear": (False, False), "gated": (True, False), "delta": (False, True), "gated_delta": (True, True)}
+"""Update rule -> whether it decays, whether it subtracts what the state already says."""
+
+
+def _rule(update_rule: str, what: str) -> tuple[bool, bool]:
+    if update_rule not in _RULES:
+        raise InvalidModelError(f"{what}: update_rule: expected one of {list(_RULES)}, got {update_rule!r}")
+    return _RULES[update_rule]
+
+
+@op("LinearAttentionGate", 1, domain=MS)
+def linear_attention_gate(
+    a: Array, dt_bias: Array, decay_scale: Array, b: Array | None = None
+) -> tuple[Array, Array | None]:
+    """decay_scale softplus(a + dt_bias), and logistic(b). a, b: float[B, T, H], others: float32[H] -> shape of a."""
+    wide = widen(a)
+    decay = decay_scale.astype(wide.dtype) * softplus_of(wide + dt_bias.astype(wide.dtype))
+    return narrow(decay, a), None if b is None else narrow(logistic(widen(b)), b)
+
+
+@op("LinearAttention", 1, domain=MS)
+def ms_linear_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    past_state: Array | None = None,
+    decay: Array | None = None,
+    beta: Array | None = None,
+    *,
+    chunk_size: int = 64,  # noqa: ARG001 - a tuning hint
+    kv_num_heads: int,
+    q_num_heads: int,
+    scale: float = 0.0,
+    state_window: int = 0,
+    update_rule: str = "gated_delta",
+) -> tuple[Array, Array]:
+    """LinearAttention of ai.onnx, with two additions.
+
+    There may be more key than query heads, which then share queries. state_window W gives the states after each of the
+    last W tokens, [W, B, Hkv, Dk, Dv]; of such a past only the last is read, and those before the first token are
+    passed on. Raises ShapeError, InvalidModelError.
+    """
+    gated, delta = _rule(update_rule, "LinearAttention")
+    if (gated and decay is None) or (delta and beta is None):
+        raise InvalidModelError(f"LinearAttention: expected {'decay' if gated and decay is None else 'beta'}, got none")
+    q = split_heads(widen(query), q_num_heads, "LinearAttention: query")
+    k = split_heads(widen(key), kv_num_heads, "LinearAttention: key")
+    v = split_heads(widen(value), kv_num_heads, "LinearAttention: value")
+    if kv_num_heads > q_num_heads:
+        q = np.repeat(q, kv_num_heads // q_num_heads, axis=1)
+    shape = (k.shape[0], kv_num_heads, k.shape[3], v.shape[3])
+    g = split_heads(widen(decay), kv_num_heads, "LinearAttention: decay") if gated and decay is not None else None
+    b = None
+    if delta and beta is not None:
+        b = np.broadcast_to(widen(beta), (*beta.shape[:2], kv_num_heads)).transpose(0, 2, 1)
+    factor = float(scale or 1 / np.sqrt(k.shape[3]))
+    window = max(state_window, 1)
+    if past_state is None:
+        states = [np.zeros(shape, k.dtype)] * window
+    else:
+        past = widen(past_state).astype(k.dtype).reshape(window, *shape)
+        states = list(past)
+    steps = q.shape[2]
+    cuts = [0, *range(max(steps - window, 0) + 1, steps + 1)]
+    outputs = []
+    for start, end in itertools.pairwise(cuts):
+        part = slice(start, end)
+        gate, rate = (None if x is None else x[:, :, part] for x in (g, b))
+        y, state = recurrence(q[:, :, part], k[:, :, part], v[:, :, part], states[-1], gate, rate, factor)
+        outputs.append(y)
+        states.append(state)
+    whole = np.concatenate(outputs, axis=2) if outputs else np.zeros((*q.shape[:3], v.shape[3]), q.dtype)
+    present = np.stack(states[-window:]) if state_window else states[-1]
+    return narrow(join_heads(whole), query), narrow(present, query if past_state is None else past_state)
+
+
+@op("CausalConvWithState", 1, domain=MS)
+def ms_causal_conv_with_state(
+    input: Array,
+    weight: Array,
+    bias: Array | None = None,
+    past_state: Array | None = None,
+    *,
+    activation: str = "none",
+    channels_last: int = 0,
+    dilation: int = 1,
+    input_channel_offset: int = 0,
+    input_channels: int = 0,
+    ndim: int = 1,
+    state_channels_last: int = -1,
+    state_length: int = 0,
+    state_update_capacity: int = 0,
+    state_window: int = 0,
+) -> tuple[Array, Array]:
+    """CausalConvWithState of ai.onnx with dilation, channels-last data and a window of states.
+
+    input: float[B, C, L], or [B, L, C...] if channels_last; weight: [C, 1, k]; past_state: [B, C, (k - 1) dilation] in
+    the layout of input, for state_window W [W, ...] of which the last is read; present_state: the same, after each of
+    the last W positions. The options that only CUDA has, and ndim above 1, are not supported.
+    Raises ShapeError, InvalidModelError, UnsupportedOpError.
+    """
+    unsupported = {
+        "ndim": ndim != 1,
+        "input_channel_offset": input_channel_offset != 0,
+        "input_channels": input_channels != 0,
+        "state_channels_last": state_channels_last not in (-1, channels_last),
+        "state_length": state_length not in (0, (weight.shape[-1] - 1) * dilation),
+        "state_update_capacity": state_update_capacity != 0,
+    }
+    if any(unsupported.values()):
+        names = [name for name, wrong in unsupported.items() if wrong]
+        raise UnsupportedOpError(f"CausalConvWithState: expected default {', '.join(names)}, got others")
+    if activation not in ("none", "silu", "swish"):
+        raise InvalidModelError(f"CausalConvWithState: activation: expected silu, swish or none, got {activation!r}")
+    x = _channels_first(input, channels_last)
+    batch, channels, length = x.shape
+    kernel = weight.shape[2]
+    history = (kernel - 1) * dilation
+    past = np.zeros((batch, channels, history), input.dtype)
+    if past_state is not None:
+        past = _channels_first(past_state[-1] if state_window else past_state, channels_last)
+    if past.shape != (batch, channels, history):
+        raise ShapeError(f"CausalConvWithState: past_state: expected {history} positions, got {list(past.shape)}")
+    whole = np.concatenate([past, x], axis=2)
+    wide, taps = widen(whole), widen(weight)
+    y = np.zeros((batch, channels, length), wide.dtype)
+    for tap in range(kernel):
+        y += wide[:, :, tap * dilation : tap * dilation + length] * taps[:, 0, tap, None]
+    if bias is not None:
+        y = y + widen(bias)[:, None]
+    if activation != "none":
+        y = silu(y)
+    if not state_window:
+        present = _channels_back(whole[:, :, whole.shape[2] - history :], input, channels_last)
+        return narrow(_channels_back(y, input, channels_last), input), present
+    slots = []
+    for slot in range(state_window):
+        end = length - state_window + slot + 1
+        if end > 0 or past_state is None:
+            padded = np.concatenate([np.zeros_like(whole[:, :, :0]), whole], axis=2)
+            start = max(end, 0)
+            slots.append(_channels_back(padded[:, :, start : start + history], input, channels_last))
+        else:
+            slots.append(past_state[state_window - 1 + end])
+    return narrow(_channels_back(y, input, channels_last), input), np.stack(slots)
+
+
+def _channels_first(x: Array, channels_last: int) -> Array:
+    """[B, C, L] from [B, L, C...] if channels_last."""
+    return x.reshape(*x.shape[:2], -1).transpose(0, 2, 1) if channels_last else x
+
+
+def _channels_back(x: Array, like: Array, channels_last: int) -> Array:
+    if not channels_last:
+        return x
+    return x.transpose(0, 2, 1).reshape(x.shape[0], x.shape[2], *like.shape[2:])
+
+
+@op("GatedDeltaNet", 1, domain=MS)
+def gated_delta_net(
+    query: Array,
+    key: Array | None = None,
+    value: Array | None = None,
+    cu_seqlens: Array | None = None,
+    decay: Array | None = None,
+    beta: Array | None = None,
+    initial_state: Array | None = None,
+    a_log: Array | None = None,
+    dt_bias: Array | None = None,
+    capture_count: Array | None = None,  # noqa: ARG001 - only with state_update_capacity
+    state_update_active: Array | None = None,  # noqa: ARG001 - only with state_update_capacity
+    *,
+    beta_activation: str = "none",
+    chunk_size: int = 64,  # noqa: ARG001 - a tuning hint
+    gate_activation: str = "none",
+    gate_lower_bound: float = -5.0,
+    qk_l2_norm: int = 0,
+    scale: float = 0.0,
+    state_update_capacity: int = 0,
+    update_rule: str = "gated_delta",
+    context: Context,
+) -> tuple[Array, Array]:
+    """Linear attention on token-major data of several requests, with fused gates.
+
+    query: float[tokens, Hq, Dk], key: the same, value: [tokens, Hv, Dv], or query packed with both; rank 4 with
+    [batch, sequence] for tokens; cu_seqlens: int32[batch + 1], where each request starts; decay: [tokens, Hv] or
+    [tokens, Hv, Dk]; beta: [tokens, Hv]; initial_state: float32[batch, Hv, Dv, Dk]; a_log, dt_bias: float32
+    -> output: [tokens, Hv, Dv], final_state as initial_state.
+    Raises ShapeError, InvalidModelError, UnsupportedOpError for state_update_capacity.
+    """
+    if state_update_capacity:
+        raise UnsupportedOpError(f"GatedDeltaNet: state_update_capacity: expected 0, got {state_update_capacity}")
+    gated, delta = _rule(update_rule, "GatedDeltaNet")
+    q, k, v = _token_major(query, key, value, initial_state)
+    tokens, value_heads = v.shape[:2]
+    if qk_l2_norm:
+        q, k = (x / np.sqrt((x * x).sum(axis=-1, keepdims=True) + x.dtype.type(1e-6)) for x in (q, k))
+    group = value_heads // q.shape[1]
+    q, k = (np.repeat(x, group, axis=1) for x in (q, k))
+    g = _gate(decay, a_log, dt_bias, gate_activation, gate_lower_bound, tokens, value_heads) if gated else None
+    b = None
+    if delta:
+        if beta is None:
+            raise InvalidModelError("GatedDeltaNet: beta: expected one for the delta rule, got none")
+        b = widen(beta).reshape(tokens, value_heads)
+        b = logistic(b) if beta_activation == "sigmoid" else b
+    starts = _starts(cu_seqlens, initial_state, tokens)
+    stash = np.float64 if context.float64 else np.float32
+    states = np.zeros((len(starts) - 1, value_heads, v.shape[2], q.shape[2]), stash)
+    if initial_state is not None:
+        states = initial_state.astype(stash)
+    factor = float(scale or 1 / np.sqrt(q.shape[2]))
+    y = np.zeros((tokens, value_heads, v.shape[2]), q.dtype)
+    finals = states.copy()
+    for request, (start, end) in enumerate(itertools.pairwise(starts)):
+        part = slice(start, end)
+        heads = [x[part].transpose(1, 0, 2)[None] for x in (q, k, v)]
+        gate = None if g is None else g[part].transpose(1, 0, 2)[None]
+        rate = None if b is None else b[part].T[None]
+        state = np.swapaxes(states[request : request + 1], 2, 3).astype(q.dtype)
+        out, last = recurrence(heads[0], heads[1], heads[2], state, gate, rate, factor)
+        y[part] = out[0].transpose(1, 0, 2)
+        finals[request] = np.swapaxes(last[0], 1, 2)
+    shape = (*query.shape[:2], *y.shape[1:]) if query.ndim == 4 or (key is None and query.ndim == 3) else y.shape
+    return narrow(y.reshape(shape), query), finals
+
+
+def _token_major(
+    query: Array, key: Array | None, value: Array | None, initial_state: Array | None
+) -> tuple[Array, Array, Array]:
+    """Query, key and value as [tokens, heads, size]."""
+    if key is not None and value is not None:
+        q, k, v = (widen(x).reshape(-1, *x.shape[-2:]) for x in (query, key, value))
+        return q, k, v
+    if initial_state is None:
+        raise InvalidModelError("GatedDeltaNet: initial_state: expected one for packed queries, got none")
+    _, value_heads, value_size, size = initial_state.shape
+    packed = widen(query).reshape(-1, query.shape[-1])
+    width = (packed.shape[1] - value_heads * value_size) // 2
+    parts = np.split(packed, [width, 2 * width], axis=1)
+    sizes = (size, size, value_size)
+    q, k, v = (x.reshape(len(packed), -1, part) for x, part in zip(parts, sizes, strict=True))
+    return q, k, v
+
+
+def _starts(cu_seqlens: Array | None, initial_state: Array | None, tokens: int) -> list[int]:
+    if cu_seqlens is not None:
+        return [int(start) for start in cu_seqlens]
+    if initial_state is None or not len(initial_state) or tokens % len(initial_state):
+        raise ShapeError(f"GatedDeltaNet: initial_state: expected a batch that divides {tokens} tokens, got another")
+    return list(range(0, tokens + 1, tokens // len(initial_state))) if tokens else [0] * (len(initial_state) + 1)
+
+
+def _gate(
+    decay: Array | None,
+    a_log: Array | None,
+    dt_bias: Array | None,
+    activation: str,
+    lower_bound: float,
+    tokens: int,
+    heads: int,
+) -> Array:
+    """Logarithms of the decay, [tokens, heads, Dk or 1]."""
+    if decay is None:
+        raise InvalidModelError("GatedDeltaNet: decay: expected one for a gated rule, got none")
+    raw = widen(decay).reshape(tokens, heads, -1)
+    if activation == "none":
+        return raw
+    if a_log is None:
+        raise InvalidModelError(f"GatedDeltaNet: a_log: expected one for gate_activation {activation!r}, got none")
+    rate = np.exp(a_log.astype(raw.dtype)).reshape(-1, 1)
+    if dt_bias is not None:
+        raw = raw + dt_bias.astype(raw.dtype).reshape(heads, -1)
+    if activation in ("softplus", "qwen"):
+        return np.asarray(-rate * softplus_of(raw))
+    if activation in ("sigmoid", "kda"):
+        return np.asarray(raw.dtype.type(lower_bound) * logistic(rate * raw))
+    raise InvalidModelError(
+        f"GatedDeltaNet: gate_activation: expected none, softplus, sigmoid or kda, got {activation!r}"
+    )
