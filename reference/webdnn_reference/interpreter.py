@@ -62,8 +62,10 @@ class Interpreter:
             return self._run_plan(plan, values, observe, "")
 
     def evaluate(self, node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
-        """The outputs of one node on its own."""
-        names = tuple("" if value is None else f"input_{index}" for index, value in enumerate(inputs))
+        """The outputs of one node on its own. None is an absent input, or an empty optional where the node names it."""
+        names = tuple(
+            f"input_{index}" if value is not None or node.input(index) else "" for index, value in enumerate(inputs)
+        )
         values = {name: as_value(value, self._float64) for name, value in zip(names, inputs, strict=True) if name}
         outputs = tuple(f"output_{index}" for index in range(max(1, len(node.outputs))))
         alone = Node(node.op, names, outputs, node.attributes, node.domain, node.opset, node.name, node.source)

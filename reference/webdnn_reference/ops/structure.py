@@ -47,9 +47,10 @@ def split_1(
 ) -> tuple[Array, ...]:
     """Pieces along `axis`: of the sizes in the second input or else the attribute `split`, or else equal ones.
 
+    sizes: of the dtype of `input`, which is a float.
     Spec: https://onnx.ai/onnx/operators/onnx__Split.html#split-1
     """
-    given = split if sizes is None else sizes.tolist()
+    given = split if sizes is None else [int(size) for size in sizes]
     return split_2(input, axis=axis, split=given, context=context)
 
 
