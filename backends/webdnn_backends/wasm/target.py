@@ -30,9 +30,7 @@ def emit(kernels: Sequence[Kernel]) -> Emitted:
     files = {
         name: emit_module(kernels, relaxed=relaxed, threads=threads) for name, (relaxed, threads) in _VARIANTS.items()
     }
-    records = tuple(
-        {"name": kernel.name, "export": kernel.name, "parallel": is_parallel(kernel)} for kernel in kernels
-    )
+    records = tuple({"name": kernel.name, "export": kernel.name, "parallel": is_parallel(kernel)} for kernel in kernels)
     return Emitted(files, records, tuple(_shape(kernel) for kernel in kernels))
 
 

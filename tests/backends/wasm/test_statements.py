@@ -170,9 +170,7 @@ def test_arrays_live_in_scratch_memory(run: Run) -> None:
     body = (
         Local("row", F32, size=6),
         Loop("k", Const(6), (Store("row", Var("k"), x(add(mul(Var("i"), 6), Var("k")))),)),
-        Loop(
-            "k", Const(6), (Store("y", add(mul(Var("i"), 6), Var("k")), Load("row", add(mul(Var("k"), -1), 5), F32)),)
-        ),
+        Loop("k", Const(6), (Store("y", add(mul(Var("i"), 6), Var("k")), backwards),)),
     )
     item = kernel("reverse", (Loop("i", Const(4), body, PARALLEL),))
     assert scratch_bytes([item]) == 32
