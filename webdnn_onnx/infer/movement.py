@@ -11,7 +11,7 @@ from webdnn_onnx.graph import Shape
 from webdnn_onnx.infer.call import Call, show
 from webdnn_onnx.infer.registry import shape_rule
 from webdnn_onnx.infer.shapes import broadcast_dim, normal_axes, remove_axes, slice_length
-from webdnn_onnx.symbolic import Dim, equal, maximum, product, select
+from webdnn_onnx.symbolic import Dim, equal, maximum, product
 
 __all__ = ["axes_of", "unknown"]
 
@@ -55,8 +55,8 @@ def reshape(call: Call) -> list[Shape]:
                 raise call.shape_error("shape", f"0 only in the first {len(shape)} places", show(wanted))
             guess.append(shape[axis])
         elif call.signed(size):
-            copied = select(equal(size, 0), shape[axis], size) if copies and axis < len(shape) else size
-            guess.append(copied)
+            copied = equal(size, 0) * shape[axis] if copies and axis < len(shape) else 0
+            guess.append(maximum(size, copied))
         else:
             guess.append(size)
     marks = [axis for axis, size in enumerate(wanted) if size == -1]
@@ -71,12 +71,12 @@ def reshape(call: Call) -> list[Shape]:
             raise call.shape_error("shape", f"sizes whose product divides {total}", show(wanted))
         return [tuple(guess)]
     if any(call.signed(size) for size in wanted):
-        # Any of the run-time sizes may be -1: each is then the rest.
-        others = [select(equal(size, -1), 1, guessed) for size, guessed in zip(wanted, guess, strict=True)]
-        rest = product(others)
+        # Any run-time size may be -1, which `guess` holds as 0: it is then the rest. Each size is one `max`, so that
+        # products of sizes stay short.
+        rest = total // product([maximum(size, 1) for size in guess])
         return [
             tuple(
-                select(equal(size, -1), total // rest, guessed) if call.signed(size) else guessed
+                maximum(guessed, equal(size, -1) * rest) if call.signed(size) else guessed
                 for size, guessed in zip(wanted, guess, strict=True)
             )
         ]
@@ -174,9 +174,7 @@ def split(call: Call) -> list[Shape]:
             ]
     if sizes is None:
         part = -((-shape[axis]) // count)
-        sizes = (*(part for _ in range(count - 1)), shape[axis] - part * (count - 1))
-        if isinstance(sizes[-1], int) and sizes[-1] < 0:
-            raise call.shape_error("outputs", f"at most {shape[axis]}", str(count))
+        sizes = (*(part for _ in range(count - 1)), maximum(shape[axis] - part * (count - 1), 0))
     elif len(sizes) != count:
         raise call.shape_error("split", f"{count} sizes", show(sizes))
     else:
