@@ -1,7 +1,7 @@
 """Small kernels that together use every scalar operator, conversion, storage type and statement of the loop IR.
 
-A dialect is right where every probe it can express gives what `interpret` gives; on a user's device the same probes tell
-a broken driver from a broken model.
+A dialect is right where every probe that it can express gives what `interpret` gives; on a user's device the same
+probes tell a broken driver from a broken model.
 """
 
 from __future__ import annotations

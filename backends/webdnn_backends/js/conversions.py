@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from webdnn_backends.ir.narrow_floats import NARROW_FLOATS
 from webdnn_backends.ir.scalars import Scalar
-from webdnn_backends.js.operators import ATOM, BIT_AND, BIT_OR, CHOICE, EQUALITY, SHIFT, Code, Row, fill
+from webdnn_backends.ir.templates import ATOM, Code, Row, fill
+from webdnn_backends.js.operators import BIT_AND, BIT_OR, CHOICE, EQUALITY, SHIFT
 from webdnn_onnx.dtypes import DType
 
 __all__ = ["TYPED_ARRAYS", "bitcast_row", "cast_rows", "load_row", "store_row"]

@@ -29,10 +29,10 @@ _RESERVED = frozenset(
     re.findall(
         r"\w+",
         """arguments await break case catch class const continue debugger default delete do else enum eval export
-        extends false finally for function if implements import in instanceof interface let new null package private protected
-        public return static super switch this throw true try typeof undefined var void while with yield NaN Infinity
-        Math Number BigInt Object Uint8Array Int8Array Uint16Array Int16Array Uint32Array Int32Array Float32Array
-        Float64Array BigInt64Array BigUint64Array single double wide word""",
+        extends false finally for function if implements import in instanceof interface let new null package
+        private protected public return static super switch this throw true try typeof undefined var void while
+        with yield NaN Infinity Math Number BigInt Object Uint8Array Int8Array Uint16Array Int16Array Uint32Array
+        Int32Array Float32Array Float64Array BigInt64Array BigUint64Array single double wide word""",
     )
 )
 _DEFINITIONS: dict[str, Definition] = {

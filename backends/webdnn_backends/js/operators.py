@@ -1,51 +1,27 @@
-"""What each scalar operator is in JavaScript: one table per compute type.
+"""What each scalar operator is in JavaScript: one table per compute type, of rows as in `ir.templates`.
 
-A row is a template over the operands a, b, c and the binding strength of what it prints. In a template `{a:13}` asks
-for an operand that binds at least as tightly as 13, so parentheses appear only where they are needed. A row may name
-helper functions (`helpers.HELPERS`) or definitions (`decompose`), which are emitted with the module.
+A row may name helper functions (`helpers.HELPERS`) or definitions (`ir.decompose`), which are emitted with the module.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.ir.templates import ATOM, Row
 
-__all__ = ["ATOM", "OPERATORS", "Code", "Row", "fill"]
+__all__ = [
+    "BIT_AND",
+    "BIT_OR",
+    "CHOICE",
+    "EQUALITY",
+    "OPERATORS",
+    "PRODUCT",
+    "SHIFT",
+    "SUM",
+    "UNARY",
+]
 
-ATOM, UNARY, PRODUCT, SUM, SHIFT, RELATION, EQUALITY = 20, 15, 13, 12, 11, 10, 9
+UNARY, PRODUCT, SUM, SHIFT, RELATION, EQUALITY = 15, 13, 12, 11, 10, 9
 BIT_AND, BIT_XOR, BIT_OR, AND, OR, CHOICE = 8, 7, 6, 5, 4, 2
-
-
-@dataclass(frozen=True)
-class Code:
-    """An expression's text and how tightly it binds."""
-
-    text: str
-    strength: int = ATOM
-
-    def at(self, strength: int) -> str:
-        """The text, in parentheses where a context of that strength needs them."""
-        return self.text if self.strength >= strength else f"({self.text})"
-
-
-@dataclass(frozen=True)
-class Row:
-    template: str
-    strength: int = ATOM
-    helpers: tuple[str, ...] = ()
-
-
-def fill(row: Row, *operands: Code) -> Code:
-    """The row with its operands in place."""
-    named = dict(zip("abc", operands, strict=False))
-
-    def place(match: re.Match[str]) -> str:
-        strength = match.group(2)
-        return named[match.group(1)].at(int(strength) if strength else 0)
-
-    return Code(re.sub(r"\{([abc])(?::(\d+))?\}", place, row.template), row.strength)
 
 
 def _call(name: str, arity: int) -> Row:

@@ -32,21 +32,9 @@ from webdnn_backends.ir.loops import (
 )
 from webdnn_backends.ir.rewrite import substitute
 from webdnn_backends.ir.scalars import Op, Scalar, storage_type
+from webdnn_backends.ir.templates import ATOM, Code, Row, fill
 from webdnn_backends.js.conversions import TYPED_ARRAYS, bitcast_row, cast_rows, load_row, store_row
-from webdnn_backends.js.operators import (
-    ATOM,
-    BIT_AND,
-    BIT_OR,
-    CHOICE,
-    OPERATORS,
-    PRODUCT,
-    SHIFT,
-    SUM,
-    UNARY,
-    Code,
-    Row,
-    fill,
-)
+from webdnn_backends.js.operators import BIT_AND, BIT_OR, CHOICE, OPERATORS, PRODUCT, SHIFT, SUM, UNARY
 from webdnn_onnx.dtypes import DType
 
 __all__ = ["Printer"]
