@@ -35,11 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the model's operators (and nodes); 0 also when some cannot be compiled."""
     from webdnn_onnx.infer import infer
     from webdnn_onnx.load import load
-    from webdnn_onnx.specialize import specialize
 
     graph = load(arguments.model)
     shapes, dims = parse_shapes(arguments.shape), parse_dims(arguments.dim)
-    graph = specialize(graph, shapes=shapes, dims=dims) if shapes or dims else infer(graph)
+    if shapes or dims:
+        from webdnn_onnx.specialize import specialize
+
+        graph = specialize(graph, shapes=shapes, dims=dims)
+    graph = infer(graph)
     rows = list(_rows(graph))
     if arguments.json:
         print(json.dumps(_facts(graph, rows)))

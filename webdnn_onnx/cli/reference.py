@@ -19,12 +19,13 @@ __all__ = ["run"]
 def run(arguments: argparse.Namespace) -> int:
     """Run the model; print or save its outputs."""
     from webdnn_onnx.load import load
-    from webdnn_onnx.specialize import specialize
     from webdnn_reference import Interpreter
 
     graph = load(arguments.model)
     shapes, dims = parse_shapes(arguments.shape), parse_dims(arguments.dim)
     if shapes or dims:
+        from webdnn_onnx.specialize import specialize
+
         graph = specialize(graph, shapes=shapes, dims=dims)
     ports = ports_of(graph)
     given = given_inputs(arguments.input, [port.name for port in ports])

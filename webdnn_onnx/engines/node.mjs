@@ -8,10 +8,16 @@ import { decode, describeError, encode, serve } from "./session.js";
 
 for (const name of ["log", "info", "debug", "dir", "table"]) console[name] = console.error;
 
-/** Offers WebGPU through the npm package `webgpu`, from the folder that Python names. */
+/** Offers WebGPU through the npm package `webgpu`, if there is one where Python says; else the runtime says what is missing. */
 async function offerWebGPU(folder) {
   if (!folder || globalThis.navigator?.gpu) return;
-  const { create, globals } = await import(pathToFileURL(createRequire(`${folder}/x.js`).resolve("webgpu")));
+  let location;
+  try {
+    location = createRequire(`${folder}/x.js`).resolve("webgpu");
+  } catch {
+    return;
+  }
+  const { create, globals } = await import(pathToFileURL(location));
   Object.assign(globalThis, globals);
   if (!globalThis.navigator) globalThis.navigator = {};
   Object.defineProperty(globalThis.navigator, "gpu", { value: create([]), configurable: true });

@@ -31,7 +31,8 @@ def find_node() -> Path:
 
 
 class NodeEngine(Engine):
-    """One Node process. modules: the folder that holds `node_modules/webgpu`, for the webgpu backend.
+    """One Node process. modules: a folder from which the npm package `webgpu` resolves, for the webgpu backend;
+    $WEBDNN_NODE_MODULES goes before it.
 
     A crash ends the call with BackendError; the next call starts a new process.
     """
@@ -42,7 +43,7 @@ class NodeEngine(Engine):
         self._executable = executable or find_node()
         self._environment = dict(os.environ)
         if modules is not None:
-            self._environment["WEBDNN_NODE_MODULES"] = str(Path(modules).resolve())
+            self._environment.setdefault("WEBDNN_NODE_MODULES", str(Path(modules).resolve()))
         self._process: subprocess.Popen[bytes] | None = None
         self._stamps: dict[str, int] = {}
         self._printed: deque[str] = deque(maxlen=200)
