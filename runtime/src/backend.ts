@@ -41,6 +41,9 @@ export interface Backend {
   /** The GPU as the browser names it; empty elsewhere. */
   readonly adapter: string;
 
+  /** Files of the bundle that `prepare` reads. */
+  readonly files: readonly string[];
+
   /** Planned memory is one arena of bytes (places are offsets) or numbered slots (places are their numbers). */
   readonly layout: "arena" | "slots";
 

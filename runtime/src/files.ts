@@ -33,7 +33,7 @@ class Transient extends Error {}
 
 export class Files {
   private readonly received = new Map<string, number>();
-  private total = 0;
+  private expected = new Map<string, number>();
 
   constructor(
     readonly base: URL,
@@ -46,9 +46,9 @@ export class Files {
     return this.options.transformUrl ? new URL(this.options.transformUrl(url.href), this.base) : url;
   }
 
-  /** Announces files that will be read, so that progress knows its total from the start. */
-  expect(bytes: number): void {
-    this.total += bytes;
+  /** Says which files will be read, so that progress knows its total from the start. */
+  expect(sizes: ReadonlyMap<string, number>): void {
+    this.expected = new Map(sizes);
   }
 
   /** A file whose length and hash are not known beforehand: the manifest itself. */
@@ -80,16 +80,20 @@ export class Files {
     if (actual !== facts.sha256) {
       throw new IntegrityError(`${name}: expected SHA-256 ${facts.sha256.slice(0, 12)}…, got ${actual.slice(0, 12)}…: the file is damaged or belongs to another conversion; upload the whole folder again`);
     }
-    // A full disk must not keep the model from running.
-    await cache?.put(key, new Response(bytes)).catch(() => undefined);
+    // Neither waited for nor missed: a full disk must not keep the model from running.
+    cache?.put(key, new Response(bytes)).catch(() => undefined);
     return bytes;
   }
 
   private count(name: string, bytes: number): void {
     this.received.set(name, bytes);
-    let loaded = 0;
-    for (const part of this.received.values()) loaded += part;
-    this.options.onProgress?.({ loaded, total: Math.max(this.total, loaded) });
+    if (!this.expected.has(name)) return;
+    let [loaded, total] = [0, 0];
+    for (const [file, size] of this.expected) {
+      loaded += Math.min(this.received.get(file) ?? 0, size);
+      total += size;
+    }
+    this.options.onProgress?.({ loaded, total });
   }
 
   private async attempt<T>(name: string, download: () => Promise<T>): Promise<T> {

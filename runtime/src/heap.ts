@@ -4,6 +4,11 @@ type Block = { offset: number; bytes: number };
 
 const ALIGNMENT = 64;
 
+/** Size of memory that has to grow: by half at least, so that shapes that grow step by step do not move it every time. */
+export function grown(needed: number, present: number): number {
+  return Math.max(needed, Math.ceil((present * 1.5) / 16) * 16);
+}
+
 export class Heap {
   /** Free ranges in ascending order, never adjacent to each other. */
   private readonly gaps: Block[] = [];

@@ -2,6 +2,7 @@
 
 import type { Backend, Command, CommandShape, Storage } from "./backend.ts";
 import { BackendError, OutOfMemoryError, reasonOf } from "./errors.ts";
+import { grown } from "./heap.ts";
 import type { Buffer, Kernel } from "./manifest.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { storedBytes, viewOf, type TypedArray } from "./tensors.ts";
@@ -40,6 +41,7 @@ export class JSBackend implements Backend {
   readonly threads = 1;
   readonly notes: readonly string[] = [];
   readonly adapter = "";
+  readonly files: readonly string[] = [];
   readonly layout = "arena";
   epoch = 0;
   private arena = new ArrayBuffer(0);
@@ -65,7 +67,7 @@ export class JSBackend implements Backend {
 
   reserve([bytes]: readonly number[]): void {
     if (bytes <= this.arena.byteLength) return;
-    this.arena = allocate(bytes);
+    this.arena = allocate(grown(bytes, this.arena.byteLength));
     this.epoch++;
   }
 

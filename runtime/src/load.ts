@@ -11,7 +11,7 @@ import { walkSteps } from "./plan.ts";
 import { ProgramRunner } from "./program.ts";
 import { WasmBackend, chooseModule } from "./wasm.ts";
 import { WebGPUBackend } from "./webgpu.ts";
-import { decodedBytes, loadWeights, weightBytes } from "./weights.ts";
+import { decodedBytes, loadWeights, weightFiles } from "./weights.ts";
 import { loadInWorker } from "./worker-client.ts";
 
 export type LoadOptions = GPUChoice & {
@@ -145,11 +145,11 @@ function threadCount(wanted: number | "auto", manifest: Manifest, notes: string[
 
 /** Opens a backend, compiles its kernels and loads its weights, side by side. */
 async function start(name: BackendName, { manifest, files, options, base }: Loading, program: Program, threads: number): Promise<Engine> {
-  files.expect(weightBytes(manifest, program));
   const needsModule = name === "js" || (program.hostKernels?.length ?? 0) > 0 || hasHostSteps(program);
   const module = needsModule ? importKernels(files) : Promise.resolve({});
   module.catch(() => undefined);
   const backend = await openBackend(name, manifest, files, options, program, threads, module);
+  files.expect(new Map([...backend.files.map((file): [string, number] => [file, manifest.files?.[file]?.bytes ?? 0]), ...weightFiles(manifest, program)]));
   const preparing = backend.prepare();
   // The first failure decides; the other work must not end as an unhandled rejection.
   const loading = loadWeights(files, manifest, program, backend);
@@ -181,12 +181,10 @@ async function openBackend(
       return new JSBackend(program.kernels, await module);
     case "wasm": {
       const choice = chooseModule(manifest, threads);
-      files.expect(manifest.files?.[choice.file]?.bytes ?? 0);
       const arena = typeof program.arenaBytes === "number" ? program.arenaBytes : 0;
       return new WasmBackend(program, choice, manifest, files, decodedBytes(program) + arena, choice.threads > 1 ? workerUrl(options) : undefined);
     }
     case "webgpu":
-      files.expect(manifest.files?.["kernels.wgsl"]?.bytes ?? 0);
       return WebGPUBackend.open(options, program, manifest, files);
     default:
       return name satisfies never;

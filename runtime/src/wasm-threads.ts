@@ -42,14 +42,16 @@ export function setScratch(exports: WebAssembly.Exports, address: number): void 
 export interface AnyWorker {
   postMessage(message: unknown, transfer?: Transferable[]): void;
   terminate(): unknown;
+  /** Whether the process stays alive for it; pages do anyway. */
+  hold(held: boolean): void;
   listen(onMessage: (data: unknown) => void, onError: (reason: string) => void): void;
 }
 
 type NodeWorkers = {
-  Worker: new (url: URL) => { postMessage(message: unknown, transfer?: Transferable[]): void; terminate(): unknown; on(event: string, listener: (data: unknown) => void): void; unref(): void };
+  Worker: new (url: URL) => { postMessage(message: unknown, transfer?: Transferable[]): void; terminate(): unknown; on(event: string, listener: (data: unknown) => void): void; ref(): void; unref(): void };
 };
 
-/** Starts the bundle's worker file. In Node it does not keep the process alive. */
+/** Starts the bundle's worker file. */
 export function startWorker(url: URL): AnyWorker {
   if (typeof Worker === "function") {
     const worker = new Worker(url, { type: "module", name: "webdnn" });
@@ -60,6 +62,7 @@ export function startWorker(url: URL): AnyWorker {
       terminate: () => {
         worker.terminate();
       },
+      hold: () => undefined,
       listen: (onMessage, onError) => {
         worker.onmessage = (event) => {
           onMessage(event.data);
@@ -73,12 +76,15 @@ export function startWorker(url: URL): AnyWorker {
   const node = nodeModule("node:worker_threads") as NodeWorkers | undefined;
   if (!node) throw new BackendError("there are no workers here");
   const worker = new node.Worker(url);
-  worker.unref();
   return {
     postMessage: (message, transfer) => {
       worker.postMessage(message, transfer);
     },
     terminate: () => worker.terminate(),
+    hold: (held) => {
+      if (held) worker.ref();
+      else worker.unref();
+    },
     listen: (onMessage, onError) => {
       worker.on("message", onMessage);
       worker.on("error", (error) => {
@@ -132,7 +138,9 @@ export class ThreadPool {
       );
       worker.postMessage({ ...team, role: "helper", index } satisfies HelperStart);
     }
-    this.ready = Promise.all(started).then(() => undefined);
+    this.ready = Promise.all(started).then(() => {
+      for (const worker of this.workers) worker.hold(false);
+    });
   }
 
   /** Runs a parallel kernel on every thread; `args` end with the range, which this method replaces. */

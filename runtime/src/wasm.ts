@@ -3,7 +3,7 @@
 import type { Backend, Command, CommandShape, Storage } from "./backend.ts";
 import { BackendError, OutOfMemoryError, reasonOf } from "./errors.ts";
 import type { Files } from "./files.ts";
-import { Heap } from "./heap.ts";
+import { Heap, grown } from "./heap.ts";
 import { viewBuffer } from "./js.ts";
 import type { Buffer, Kernel, Manifest, Program } from "./manifest.ts";
 import { Stopwatch } from "./stopwatch.ts";
@@ -56,6 +56,7 @@ export function chooseModule(manifest: Manifest, threads: number): WasmChoice {
 export class WasmBackend implements Backend {
   readonly name = "wasm";
   readonly adapter = "";
+  readonly files: readonly string[];
   readonly layout = "arena";
   readonly notes: string[];
   epoch = 0;
@@ -75,11 +76,12 @@ export class WasmBackend implements Backend {
     program: Program,
     private readonly choice: WasmChoice,
     private readonly manifest: Manifest,
-    private readonly files: Files,
+    private readonly source: Files,
     initialBytes: number,
     private readonly workerUrl: URL | undefined,
   ) {
     this.kernels = program.kernels;
+    this.files = [choice.file];
     this.notes = [...choice.notes];
     const scratch = Heap.round(program.scratchBytes ?? 0);
     this.scratch = { address: this.heap.take(scratch * choice.threads), bytes: scratch };
@@ -96,7 +98,7 @@ export class WasmBackend implements Backend {
     const { file } = this.choice;
     const facts = this.manifest.files?.[file];
     if (!facts) throw new BackendError(`wasm: model.json does not list ${file}`);
-    const bytes = await this.files.verified(file, facts);
+    const bytes = await this.source.verified(file, facts);
     try {
       const module = await WebAssembly.compile(bytes);
       this.exports = (await WebAssembly.instantiate(module, { env: { memory: this.memory } })).exports;
@@ -145,8 +147,9 @@ export class WasmBackend implements Backend {
 
   reserve([bytes]: readonly number[]): void {
     if (bytes <= this.arena.bytes) return;
+    const size = grown(bytes, Math.max(0, this.arena.bytes));
     if (this.arena.bytes >= 0) this.heap.give(this.arena.offset, this.arena.bytes);
-    this.arena = { offset: this.take(bytes), bytes };
+    this.arena = { offset: this.take(size), bytes: size };
     this.epoch++;
   }
 

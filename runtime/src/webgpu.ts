@@ -6,6 +6,7 @@ import type { Files } from "./files.ts";
 import { acquireDevice, checkRequirements, scoped, USAGE, type GPUChoice } from "./gpu-device.ts";
 import { Readback } from "./gpu-readback.ts";
 import { GPUTimer } from "./gpu-timer.ts";
+import { grown } from "./heap.ts";
 import type { Buffer, Kernel, Manifest, Program } from "./manifest.ts";
 import { walkSteps } from "./plan.ts";
 
@@ -43,6 +44,7 @@ export class WebGPUBackend implements Backend {
   readonly threads = 1;
   readonly notes: string[] = [];
   readonly adapter: string;
+  readonly files = ["kernels.wgsl"];
   readonly layout = "slots";
   epoch = 0;
   lost: DeviceLostError | undefined;
@@ -67,7 +69,7 @@ export class WebGPUBackend implements Backend {
     readonly device: GPUDevice,
     private readonly program: Program,
     private readonly manifest: Manifest,
-    private readonly files: Files,
+    private readonly source: Files,
   ) {
     const { vendor, architecture, device: model, description } = device.adapterInfo;
     this.adapter = [vendor, architecture, model, description].filter(Boolean).join(" ");
@@ -90,7 +92,7 @@ export class WebGPUBackend implements Backend {
     if (this.program.kernels.length === 0) return;
     const facts = this.manifest.files?.["kernels.wgsl"];
     if (!facts) throw new BackendError("webgpu: model.json does not list kernels.wgsl");
-    const shaders = splitShaders(new TextDecoder().decode(await this.files.verified("kernels.wgsl", facts)));
+    const shaders = splitShaders(new TextDecoder().decode(await this.source.verified("kernels.wgsl", facts)));
     const withParameters = new Set<number>();
     walkSteps(this.program.steps, (step) => {
       if ("run" in step && step.on !== "js" && step.params?.length) withParameters.add(step.run);
@@ -181,8 +183,9 @@ export class WebGPUBackend implements Backend {
     sizes.forEach((bytes, slot) => {
       const old = this.slots.at(slot);
       if (old && old.bytes >= bytes) return;
-      const buffer = this.create(bytes);
-      this.slots[slot] = { bytes, buffer, id: this.nextId++ };
+      const size = grown(bytes, old?.bytes ?? 0);
+      const buffer = this.create(size);
+      this.slots[slot] = { bytes: size, buffer, id: this.nextId++ };
       if (!old) return;
       this.destroy(old.buffer);
       this.groups.clear();

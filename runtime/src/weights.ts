@@ -19,10 +19,10 @@ function shardsOf(program: Program): number[] {
   return [...shards].sort((left, right) => left - right);
 }
 
-/** Bytes that will be downloaded for the weights of a program. */
-export function weightBytes(manifest: Manifest, program: Program): number {
+/** Files that will be downloaded for the weights of a program, and their sizes. */
+export function weightFiles(manifest: Manifest, program: Program): [file: string, bytes: number][] {
   const shards = manifest.weights?.shards ?? [];
-  return shardsOf(program).reduce((bytes, shard) => bytes + shards[shard].bytes, 0);
+  return shardsOf(program).map((shard) => [shards[shard].file, shards[shard].bytes]);
 }
 
 function storageBytes(buffer: Buffer): number {

@@ -53,8 +53,7 @@ class Channel {
           onProgress?.(reply.progress);
           return;
         }
-        const waiting = this.pending.get(reply.id);
-        this.pending.delete(reply.id);
+        const waiting = this.take(reply.id);
         if ("error" in reply) waiting?.reject(reviveError(reply.error.name, reply.error.message));
         else waiting?.resolve(reply.result);
       },
@@ -70,7 +69,7 @@ class Channel {
     return new Promise<T>((resolve, reject) => {
       signal?.throwIfAborted();
       const abort = (): void => {
-        this.pending.delete(id);
+        this.take(id);
         this.worker.postMessage({ role: "abort", id } satisfies Request);
         reject(signal?.reason as Error);
       };
@@ -86,8 +85,17 @@ class Channel {
           reject(reason);
         },
       });
+      this.worker.hold(true);
       this.worker.postMessage({ ...request, id });
     });
+  }
+
+  /** The request that a reply is for. In Node, a worker that nobody waits for does not keep the process alive. */
+  private take(id: number): Pending | undefined {
+    const waiting = this.pending.get(id);
+    this.pending.delete(id);
+    if (this.pending.size === 0) this.worker.hold(false);
+    return waiting;
   }
 
   close(reason: Error): void {
