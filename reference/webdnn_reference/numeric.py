@@ -24,6 +24,7 @@ __all__ = [
     "broadcast",
     "broadcast_shape",
     "broadcastable",
+    "int_list",
     "is_float",
     "is_integer",
     "limits",
@@ -134,7 +135,7 @@ def broadcast_shape(*shapes: Sequence[int]) -> tuple[int, ...]:
     """
     try:
         return np.broadcast_shapes(*(tuple(shape) for shape in shapes))
-    except ValueError:
+    except (ValueError, RuntimeError):  # the latter beyond NumPy's limit of dimensions
         text = " and ".join(str(list(shape)) for shape in shapes)
         raise ShapeError(f"inputs: expected shapes that broadcast, got {text}") from None
 
@@ -154,7 +155,7 @@ def broadcastable(*arrays: Array) -> tuple[Array, ...]:
     """
     try:
         np.broadcast(*arrays)
-    except ValueError:
+    except (ValueError, RuntimeError):
         broadcast_shape(*(array.shape for array in arrays))
     return arrays
 
@@ -165,6 +166,13 @@ def unidirectional(x: Array, shape: Sequence[int], what: str = "input") -> Array
         return np.broadcast_to(x, tuple(shape))
     except ValueError:
         raise ShapeError(f"{what}: expected a shape that broadcasts to {list(shape)}, got {list(x.shape)}") from None
+
+
+def int_list(x: Array, what: str) -> list[int]:
+    """The values of a vector of whole numbers (a scalar counts as one). Raises ShapeError for a higher rank."""
+    if x.ndim > 1:
+        raise ShapeError(f"{what}: expected rank 1, got shape {list(x.shape)}")
+    return [int(value) for value in x.reshape(-1).tolist()]
 
 
 def scalar_int(x: Array, what: str) -> int:

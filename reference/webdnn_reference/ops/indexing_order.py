@@ -86,9 +86,7 @@ def _groups(rows: Array) -> tuple[Array, Array, Array]:
     if rows.ndim > 1:
         # Ranks of the elements order rows as the elements do, whatever their dtype.
         _, ranks = np.unique(keys, return_inverse=True)
-        table = ranks.reshape(count, -1)
-        if not table.shape[1]:
-            table = np.zeros((count, 1), np.int64)
+        table = ranks.reshape(count, -1) if ranks.size else np.zeros((count, 1), np.int64)
         _, first, inverse, counts = np.unique(table, axis=0, return_index=True, return_inverse=True, return_counts=True)
     else:
         _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)

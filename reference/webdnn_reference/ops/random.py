@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.errors import ShapeError
+from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, narrow
 from webdnn_reference.registry import Context, op
 
@@ -32,8 +33,8 @@ def random_normal(
 
     Spec: https://onnx.ai/onnx/operators/onnx__RandomNormal.html#randomnormal-22
     """
-    drawn = _generator(seed, context).standard_normal(tuple(shape)) * scale + mean
-    return narrow(drawn, DType.from_onnx(dtype).numpy)
+    kind = _float(dtype)
+    return narrow(_generator(seed, context).standard_normal(_sizes(shape)) * scale + mean, kind)
 
 
 @op("RandomNormalLike", since=(1, 22))
@@ -68,8 +69,8 @@ def random_uniform(
 
     Spec: https://onnx.ai/onnx/operators/onnx__RandomUniform.html#randomuniform-22
     """
-    kind = DType.from_onnx(dtype).numpy
-    drawn = narrow(_generator(seed, context).random(tuple(shape)) * (high - low) + low, kind)
+    kind = _float(dtype)
+    drawn = narrow(_generator(seed, context).random(_sizes(shape)) * (high - low) + low, kind)
     if low < high:
         # Rounding to a narrow type may reach the excluded end.
         end = np.asarray(high, kind)
@@ -116,6 +117,8 @@ def multinomial(
     """
     if input.ndim != 2 or not input.shape[1]:
         raise ShapeError(f"input: expected (batch, at least one class), got {list(input.shape)}")
+    if sample_size < 0:
+        raise InvalidModelError(f"sample_size: expected at least 0, got {sample_size}")
     logits = input.astype(np.float64)
     weights = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
     points = _generator(seed, context).random((input.shape[0], sample_size)) * weights[:, -1:]
@@ -127,6 +130,19 @@ def _generator(seed: float | None, context: Context) -> np.random.Generator:
     if seed is None:
         return context.random
     return np.random.default_rng(struct.unpack("<I", struct.pack("<f", seed))[0])
+
+
+def _float(number: int) -> np.dtype[Any]:
+    dtype = DType.from_onnx(number)
+    if not dtype.is_float:
+        raise DTypeError(f"dtype: expected a floating-point type, got {dtype.value}")
+    return dtype.numpy
+
+
+def _sizes(shape: Sequence[int]) -> tuple[int, ...]:
+    if any(size < 0 for size in shape):
+        raise ShapeError(f"shape: expected sizes that are not negative, got {list(shape)}")
+    return tuple(shape)
 
 
 def _number(input: Array, dtype: int | None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from webdnn_onnx.errors import ShapeError
-from webdnn_reference.numeric import Array, axis_of, scalar_int
+from webdnn_reference.numeric import Array, axis_of, int_list, scalar_int
 from webdnn_reference.ops.structure import concat_4, pieces
 from webdnn_reference.registry import op
 
@@ -113,7 +113,7 @@ def split_to_sequence(input: Array, split: Array | None = None, *, axis: int = 0
         if step < 1:
             raise ShapeError(f"split: expected a positive size, got {step}")
         return list(pieces(input, [min(step, size - start) for start in range(0, size, step)], axis))
-    return list(pieces(input, split.tolist(), axis))
+    return list(pieces(input, int_list(split, "split"), axis))
 
 
 def _position(position: Array, count: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from webdnn_onnx.errors import ShapeError
-from webdnn_reference.numeric import Array, axes_of, broadcast_shape
+from webdnn_reference.numeric import Array, axes_of, broadcast_shape, int_list
 from webdnn_reference.registry import op
 
 
@@ -58,7 +58,7 @@ def reshape_5(data: Array, shape: Array) -> Array:
     data: any dtype; shape: int64[s] -> rank s. Raises ShapeError if the number of elements differs.
     Spec: https://onnx.ai/onnx/operators/onnx__Reshape.html#reshape-13
     """
-    return _reshaped(data, shape.tolist(), allowzero=False)
+    return _reshaped(data, int_list(shape, "shape"), allowzero=False)
 
 
 @op("Reshape", since=(14, 19, 21, 23, 24, 25))
@@ -67,7 +67,7 @@ def reshape_14(data: Array, shape: Array, *, allowzero: int = 0) -> Array:
 
     Spec: https://onnx.ai/onnx/operators/onnx__Reshape.html#reshape-14
     """
-    return _reshaped(data, shape.tolist(), allowzero=bool(allowzero))
+    return _reshaped(data, int_list(shape, "shape"), allowzero=bool(allowzero))
 
 
 @op("Flatten", since=(1, 9, 11, 13, 21, 23, 24, 25))
@@ -100,7 +100,7 @@ def squeeze_13(data: Array, axes: Array | None = None) -> Array:
 
     Spec: https://onnx.ai/onnx/operators/onnx__Squeeze.html#squeeze-13
     """
-    return _squeezed(data, None if axes is None else axes.reshape(-1).tolist())
+    return _squeezed(data, None if axes is None else int_list(axes, "axes"))
 
 
 @op("Unsqueeze", since=(1, 11))
@@ -119,7 +119,7 @@ def unsqueeze_13(data: Array, axes: Array) -> Array:
 
     Spec: https://onnx.ai/onnx/operators/onnx__Unsqueeze.html#unsqueeze-13
     """
-    return _unsqueezed(data, axes.reshape(-1).tolist())
+    return _unsqueezed(data, int_list(axes, "axes"))
 
 
 @op("Transpose", since=(1, 13, 21, 23, 24, 25))
@@ -143,7 +143,7 @@ def expand(input: Array, shape: Array) -> Array:
     input: any dtype; shape: int64[s]. Raises ShapeError if they do not broadcast.
     Spec: https://onnx.ai/onnx/operators/onnx__Expand.html#expand-13
     """
-    sizes = shape.reshape(-1).tolist()
+    sizes = int_list(shape, "shape")
     if any(size < 0 for size in sizes):
         raise ShapeError(f"shape: expected sizes that are not negative, got {sizes}")
     return np.broadcast_to(input, broadcast_shape(input.shape, sizes))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, axes_of, axis_of, scalar_int
+from webdnn_reference.numeric import Array, axes_of, axis_of, int_list, scalar_int
 from webdnn_reference.registry import Context, op
 
 
@@ -50,7 +50,7 @@ def split_1(
     sizes: of the dtype of `input`, which is a float.
     Spec: https://onnx.ai/onnx/operators/onnx__Split.html#split-1
     """
-    given = split if sizes is None else [int(size) for size in sizes]
+    given = split if sizes is None else int_list(sizes, "split")
     return split_2(input, axis=axis, split=given, context=context)
 
 
@@ -76,7 +76,7 @@ def split_13(input: Array, split: Array | None = None, *, axis: int = 0, context
 
     Spec: https://onnx.ai/onnx/operators/onnx__Split.html#split-13
     """
-    return split_2(input, axis=axis, split=None if split is None else split.tolist(), context=context)
+    return split_2(input, axis=axis, split=None if split is None else int_list(split, "split"), context=context)
 
 
 @op("Split", since=18)
@@ -92,7 +92,7 @@ def split_18(
     if (split is None) == (num_outputs is None):
         raise InvalidModelError("split, num_outputs: expected exactly one of them, got both or none")
     if split is not None:
-        return pieces(input, split.tolist(), axis)
+        return pieces(input, int_list(split, "split"), axis)
     count = num_outputs or 0
     if count < 1:
         raise InvalidModelError(f"num_outputs: expected at least 1, got {count}")
@@ -130,8 +130,13 @@ def slice_10(data: Array, starts: Array, ends: Array, axes: Array | None = None,
     Raises ShapeError for lists of different lengths, a repeated axis, a step of zero.
     Spec: https://onnx.ai/onnx/operators/onnx__Slice.html#slice-13
     """
-    lists = [None if given is None else given.reshape(-1).tolist() for given in (starts, ends, axes, steps)]
-    return _sliced(data, lists[0] or (), lists[1] or (), lists[2], lists[3])
+    return _sliced(
+        data,
+        int_list(starts, "starts"),
+        int_list(ends, "ends"),
+        None if axes is None else int_list(axes, "axes"),
+        None if steps is None else int_list(steps, "steps"),
+    )
 
 
 def _sliced(
@@ -210,8 +215,8 @@ def pad_18(
     if constant_value is not None and constant_value.size != 1:
         raise ShapeError(f"constant_value: expected one element, got shape {list(constant_value.shape)}")
     value = ("" if data.dtype == object else 0) if constant_value is None else constant_value.reshape(())[()]
-    chosen = range(data.ndim) if axes is None else axes.reshape(-1).tolist()
-    return padded(data, pads.reshape(-1).tolist(), chosen, mode, value)
+    chosen = range(data.ndim) if axes is None else int_list(axes, "axes")
+    return padded(data, int_list(pads, "pads"), chosen, mode, value)
 
 
 def padded(data: Array, pads: Sequence[int], axes: Sequence[int], mode: str, value: Any) -> Array:
@@ -263,7 +268,7 @@ def tile_1(input: Array, tiles: Array, axis: Array) -> Array:
     """
     repeats = [1] * input.ndim
     repeats[axis_of(scalar_int(axis, "axis"), input.ndim)] = scalar_int(tiles, "tiles")
-    return np.tile(input, repeats)
+    return _tiled(input, repeats)
 
 
 @op("Tile", since=(6, 13))
@@ -275,7 +280,13 @@ def tile_6(input: Array, repeats: Array) -> Array:
     """
     if repeats.shape != (input.ndim,):
         raise ShapeError(f"repeats: expected shape [{input.ndim}], got {list(repeats.shape)}")
-    return np.tile(input, repeats.tolist())
+    return _tiled(input, repeats.tolist())
+
+
+def _tiled(input: Array, repeats: Sequence[int]) -> Array:
+    if any(count < 0 for count in repeats):
+        raise ShapeError(f"repeats: expected counts that are not negative, got {list(repeats)}")
+    return np.tile(input, repeats)
 
 
 @op("CenterCropPad", since=18)
@@ -286,7 +297,7 @@ def center_crop_pad(input_data: Array, shape: Array, *, axes: Sequence[int] | No
     Spec: https://onnx.ai/onnx/operators/onnx__CenterCropPad.html#centercroppad-18
     """
     chosen = axes_of(range(input_data.ndim) if axes is None else axes, input_data.ndim)
-    sizes = shape.reshape(-1).tolist()
+    sizes = int_list(shape, "shape")
     if len(sizes) != len(chosen):
         raise ShapeError(f"shape: expected {len(chosen)} sizes, one for each axis, got {len(sizes)}")
     begins: list[int] = []
@@ -322,6 +333,8 @@ def reverse_sequence(input: Array, sequence_lens: Array, *, batch_axis: int = 1,
     Raises ShapeError unless the two axes are 0 and 1 in some order, and every length is in [0, steps].
     Spec: https://onnx.ai/onnx/operators/onnx__ReverseSequence.html#reversesequence-10
     """
+    if input.ndim < 2:
+        raise ShapeError(f"input: expected rank 2 or more, got shape {list(input.shape)}")
     if {batch_axis, time_axis} != {0, 1}:
         raise ShapeError(f"batch_axis, time_axis: expected 0 and 1 in some order, got {batch_axis} and {time_axis}")
     data = input if time_axis == 0 else input.swapaxes(0, 1)

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.numeric import Array, int_list, narrow, widen
 from webdnn_reference.registry import op
 
 # Axes of (b, first, second, third, h, w), where the depth is split into the three, in the order that makes the image.
@@ -35,7 +35,7 @@ def depth_to_space_11(input: Array, *, blocksize: int, mode: str = "DCR") -> Arr
     input: (b, c, h, w) -> (b, c / blocksize**2, h * blocksize, w * blocksize). Raises ShapeError if c does not divide.
     Spec: https://onnx.ai/onnx/operators/onnx__DepthToSpace.html#depthtospace-13
     """
-    b, c, h, w = _image(input)
+    b, c, h, w = _image(input, blocksize)
     order = _order(_TO_SPACE, mode)
     depth, rest = divmod(c, blocksize**2)
     if rest:
@@ -61,7 +61,7 @@ def space_to_depth_28(input: Array, *, blocksize: int, mode: str = "DCR") -> Arr
     input: (b, c, h, w) -> (b, c * blocksize**2, h / blocksize, w / blocksize). Raises ShapeError if h or w does not
     divide. Spec: https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html#spacetodepth-28
     """
-    b, c, h, w = _image(input)
+    b, c, h, w = _image(input, blocksize)
     order = _order(_TO_DEPTH, mode)
     if h % blocksize or w % blocksize:
         raise ShapeError(f"input: expected height and width that are multiples of {blocksize}, got {[h, w]}")
@@ -85,12 +85,16 @@ def col2im(
     input: (n, c * product(block_shape), L); L runs over the block positions, row-major -> (n, c, *image_shape).
     Raises ShapeError if the sizes do not fit. Spec: https://onnx.ai/onnx/operators/onnx__Col2Im.html#col2im-18
     """
-    image = [int(size) for size in image_shape]
-    block = [int(size) for size in block_shape]
+    image, block = int_list(image_shape, "image_shape"), int_list(block_shape, "block_shape")
     rank = len(image)
     dilations = dilations or [1] * rank
     strides = strides or [1] * rank
     pads = pads or [0] * (2 * rank)
+    if not len(block) == len(dilations) == len(strides) == rank or len(pads) != 2 * rank:
+        lengths = [len(block), len(dilations), len(pads), len(strides)]
+        raise ShapeError(f"block_shape, dilations, pads, strides: expected lengths for rank {rank}, got {lengths}")
+    if min((*strides, *dilations), default=1) < 1:
+        raise ShapeError(f"strides, dilations: expected positive steps, got {list(strides)} and {list(dilations)}")
     padded = [size + pads[axis] + pads[axis + rank] for axis, size in enumerate(image)]
     counts = [(padded[axis] - dilations[axis] * (block[axis] - 1) - 1) // strides[axis] + 1 for axis in range(rank)]
     channels, rest = divmod(input.shape[1], math.prod(block)) if input.ndim == 3 else (0, 1)
@@ -111,7 +115,9 @@ def col2im(
     return narrow(result[(slice(None), slice(None), *inside)], input)
 
 
-def _image(input: Array) -> tuple[int, int, int, int]:
+def _image(input: Array, blocksize: int) -> tuple[int, int, int, int]:
+    if blocksize < 1:
+        raise InvalidModelError(f"blocksize: expected at least 1, got {blocksize}")
     if input.ndim != 4:
         raise ShapeError(f"input: expected rank 4, got shape {list(input.shape)}")
     b, c, h, w = input.shape

@@ -10,7 +10,7 @@ import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, is_float, narrow, scalar_int, widen
+from webdnn_reference.numeric import Array, int_list, is_float, narrow, scalar_int, widen
 from webdnn_reference.registry import Context, op
 
 
@@ -73,7 +73,7 @@ def constant_of_shape(input: Array, *, value: Array | None = None) -> Array:
     input: int64[r], the sizes; value: one element, whose dtype is the result's. Raises ShapeError for negative sizes.
     Spec: https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html#constantofshape-25
     """
-    sizes = input.reshape(-1).tolist()
+    sizes = int_list(input, "input")
     if any(size < 0 for size in sizes):
         raise ShapeError(f"input: expected sizes that are not negative, got {sizes}")
     if value is None:
