@@ -92,15 +92,15 @@ def prepare(
     """
     from webdnn_onnx.infer import analyse
     from webdnn_onnx.load import load
-    from webdnn_onnx.passes import optimize
+    from webdnn_onnx.passes import Log, optimize
     from webdnn_onnx.specialize import specialize
 
     graph = model if isinstance(model, Graph) else load(model)
     graph = specialize(graph, shapes=shapes or {}, dims=dims or {})
-    log: list[Any] = []
+    log = Log()
     graph = optimize(graph, log)
     if explain is not None:
-        explain.extend(map(str, log))
+        explain.extend(map(str, log.firings))
     missing = unsupported_nodes(graph)
     if missing:
         more = f" (and {len(missing) - 1} more operators: webdnn inspect lists them)" if len(missing) > 1 else ""
