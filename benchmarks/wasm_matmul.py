@@ -13,15 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from webdnn_backends.ir.build import add, mul
-from webdnn_backends.ir.loops import Load, Store
+from webdnn_backends.ir.loops import Access, BufferParameter, Load, Store
 from webdnn_backends.ir.scalars import Scalar
+from webdnn_backends.wasm.conv import (
+    Conv,
+    conv2d,
+    depthwise_conv2d,
+    pack_conv_weights,
+    pack_depthwise_weights,
+    plain_store,
+)
 from webdnn_backends.wasm.dialect import emit_module
 from webdnn_backends.wasm.encode import Function, FunctionType, Module, encode_module
 from webdnn_backends.wasm.matmul import MatMul, matmul, pack_panels, plain_buffers, product_extent
 from webdnn_backends.wasm.opcodes import Instruction
 from webdnn_backends.wasm.tiles import PLAIN, RELAXED
+from webdnn_onnx.dtypes import DType
 
 PRODUCTS = [
     (480, 480, 256),
@@ -34,6 +44,15 @@ PRODUCTS = [
 ]
 CHAINS = {True: 12, False: 8}
 """Independent sums of the peak loop; a product that is not fused needs a register of its own."""
+# channels, size, output channels, kernel, stride; the input is given with its padding
+CONVOLUTIONS = [
+    (512, 28, 128, 1, 1),
+    (64, 58, 64, 3, 1),
+    (256, 16, 256, 3, 1),
+    (512, 9, 512, 3, 1),
+    (3, 230, 64, 7, 2),
+]
+DEPTHWISE = [(192, 30, 3, 1), (96, 114, 3, 2)]
 
 
 def peak_module(relaxed: bool) -> bytes:
@@ -74,6 +93,18 @@ def product(m: int, n: int, k: int) -> MatMul:
     )
 
 
+def convolution(channels: int, size: int, out_channels: int, kernel: int, stride: int, group: int) -> Conv:
+    """A convolution without an epilogue."""
+    side = (size - kernel) // stride + 1
+    name = f"conv{kernel}x{kernel}s{stride}_{channels}to{out_channels}_{side}x{side}_g{group}"
+    buffers = tuple(BufferParameter(b, DType.FLOAT32, Access.WRITE if b == "y" else Access.READ) for b in "xwy")
+    store = plain_store(out_channels, side * side, "y")
+    square = (kernel, kernel)
+    return Conv(
+        name, buffers, 1, side, side, size, size, channels, out_channels, square, (stride, stride), (1, 1), store, group
+    )
+
+
 def main(out: Path) -> None:
     """Write the modules, the operands and the list of cases."""
     out.mkdir(parents=True, exist_ok=True)
@@ -86,6 +117,24 @@ def main(out: Path) -> None:
         cases.append(_case(out, name, m * n * k, tasks, [a, pack_panels(b)], a @ b))
         for relaxed in (True, False):
             kernels[relaxed].append(matmul(product(m, n, k), RELAXED if relaxed else PLAIN))
+    for channels, size, out_channels, side, stride in CONVOLUTIONS:
+        conv = convolution(channels, size, out_channels, side, stride, 1)
+        x = rng.normal(size=(size, size, channels)).astype(np.float32)
+        w = rng.normal(size=(out_channels, channels, side, side)).astype(np.float32)
+        y = correlate(x, w, stride)
+        tasks = product_extent(y.shape[0] * y.shape[1], out_channels)
+        cases.append(_case(out, conv.name, y.size * w[0].size, tasks, [x, pack_conv_weights(w, 1)], y))
+        for relaxed in (True, False):
+            kernels[relaxed].append(conv2d(conv, RELAXED if relaxed else PLAIN))
+    for channels, size, side, stride in DEPTHWISE:
+        conv = convolution(channels, size, channels, side, stride, channels)
+        x = rng.normal(size=(size, size, channels)).astype(np.float32)
+        w = rng.normal(size=(channels, 1, side, side)).astype(np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), (0, 1))[::stride, ::stride]
+        y = np.einsum("hwckl,ckl->hwc", windows, w[:, 0]).astype(np.float32)
+        cases.append(_case(out, conv.name, y.size * side * side, len(y), [x, pack_depthwise_weights(w)], y))
+        for relaxed in (True, False):
+            kernels[relaxed].append(depthwise_conv2d(conv))
     for relaxed in (True, False):
         name = "relaxed" if relaxed else "plain"
         (out / f"{name}.wasm").write_bytes(emit_module(kernels[relaxed], relaxed=relaxed))
@@ -96,6 +145,13 @@ def main(out: Path) -> None:
             indent=1,
         )
     )
+
+
+def correlate(x: npt.NDArray[np.float32], w: npt.NDArray[np.float32], stride: int) -> npt.NDArray[np.float32]:
+    """(H, W, C) and (OC, C, K, K) -> (OH, OW, OC)."""
+    side = w.shape[2]
+    windows = np.lib.stride_tricks.sliding_window_view(x, (side, side), (0, 1))[::stride, ::stride]
+    return np.tensordot(windows, w, ((2, 3, 4), (1, 2, 3))).astype(np.float32)
 
 
 def _case(out: Path, name: str, macs: int, tasks: int, inputs: list[Any], expected: Any) -> dict[str, Any]:

@@ -28,10 +28,20 @@ from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.wasm.tiles import PANEL, Operands, Tile, product_tasks, task_count
 from webdnn_onnx.dtypes import DType
 
-__all__ = ["MatMul", "matmul", "pack_panels", "pack_panels_kernel", "panel_elements"]
+__all__ = [
+    "MatMul",
+    "matmul",
+    "pack_panels",
+    "pack_panels_kernel",
+    "panel_elements",
+    "plain_buffers",
+    "product_extent",
+    "task_shape",
+]
 
 _LONGEST_SUM = 512
 _BLOCK = 256
+_ENOUGH_TASKS = 16
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ def matmul(product: MatMul, tile: Tile) -> Kernel:
     """The kernel; its parallel range is batch * row blocks * column groups, whatever the tile."""
     k = i32(product.k)
     blocks, block = _blocking(k)
-    rows, panels = _task_shape(product.m, product.n)
+    rows, panels = task_shape(product.m, product.n)
     start = mul(Var("kb"), block) if blocks != Const(1) else Const(0)
     inner: Expr = k
     if blocks != Const(1):
@@ -74,7 +84,6 @@ def matmul(product: MatMul, tile: Tile) -> Kernel:
 
     operands = Operands(
         reduce=(inner,),
-        row=None,
         left=lambda row, indices: product.left(row, add(start, indices[0])),
         right=right,
         store=product.store,
@@ -97,22 +106,24 @@ def _blocking(k: Expr) -> tuple[Expr, int]:
     return Const(-(-size // block)), block
 
 
-def _task_shape(m: int | Expr, n: int | Expr) -> tuple[int, int]:
-    """(rows, panels) of a task: enough work to be worth handing out, few enough rows to stay cached."""
+def task_shape(m: int | Expr, n: int | Expr) -> tuple[int, int]:
+    """(rows, panels) of a task: enough work to be worth handing out, few enough rows to stay cached, and enough tasks
+    that threads finish together."""
     m = int(m.value) if isinstance(m, Const) else m
     n = int(n.value) if isinstance(n, Const) else n
     rows = 24 if not isinstance(m, int) or m > 12 else 12
     most = 64
     if isinstance(n, int):
-        most = min(most, max(-(-n // PANEL), 1))
-        if isinstance(m, int) and m <= 24:
-            most = max(1, min(most, -(-n // (PANEL * 16))))
+        panels = max(-(-n // PANEL), 1)
+        row_blocks = -(-m // rows) if isinstance(m, int) else _ENOUGH_TASKS
+        groups = -(-_ENOUGH_TASKS // max(row_blocks, 1))
+        most = min(most, -(-panels // groups))
     return rows, most
 
 
 def product_extent(m: int, n: int) -> int:
     """The parallel range of a product without batch axes."""
-    return task_count(m, n, *_task_shape(m, n))
+    return task_count(m, n, *task_shape(m, n))
 
 
 def panel_elements(k: int, n: int) -> int:

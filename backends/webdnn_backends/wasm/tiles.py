@@ -57,16 +57,16 @@ class Operands:
     """What a tile reads and writes.
 
     reduce: extents of the nested sum, outermost first; the first may be cut into blocks (see `product_tasks`).
-    row: what is worth keeping per row, computed once per tile (None: the row's number is passed on instead).
-    left(row, k indices): one element. right(panel, k indices, vector): four columns of a panel.
+    handles(first row, count): registers to declare for a tile's rows, and what stands for each row in `left` (None: the
+    row's number does). left(row, k indices): one element. right(panel, k indices, vector): four columns of a panel.
     store(m, n, value): writes one or four columns from n on.
     """
 
     reduce: tuple[Expr, ...]
-    row: Callable[[Expr], Expr] | None
     left: Callable[[Expr, tuple[Expr, ...]], Expr]
     right: Callable[[Expr, tuple[Expr, ...], int], Expr]
     store: Callable[[Expr, Expr, Expr], tuple[Stmt, ...]]
+    handles: Callable[[Expr, int], tuple[Sequence[Stmt], Sequence[Expr]]] | None = None
     unroll: int = 2
 
 
@@ -206,14 +206,10 @@ class _Task:
         """One tile: rows from `first_row + at` on of a panel."""
         first = add(self.first_row, at)
         out: list[Stmt] = []
-        handles: list[Expr] = []
-        for r in range(rows):
-            m = add(first, r)
-            if self.operands.row is None:
-                handles.append(m)
-            else:
-                out.append(Local(f"row{r}", Scalar.I32, self.operands.row(m)))
-                handles.append(Var(f"row{r}"))
+        handles: Sequence[Expr] = [add(first, r) for r in range(rows)]
+        if self.operands.handles is not None:
+            declared, handles = self.operands.handles(first, rows)
+            out += declared
         places = [[self._partial(at, r, slot, v) for v in range(vectors)] for r in range(rows)]
         start = (lambda r, v: Load("partial", places[r][v], Scalar.F32, 4)) if self.blocked else None
         out += _sum(self.operands, handles, vectors, panel, start)
