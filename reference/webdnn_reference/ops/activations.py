@@ -152,7 +152,7 @@ def selu_6(
     return _selu(X, alpha, gamma)
 
 
-@op("ThresholdedRelu", since=(10, 22))
+@op("ThresholdedRelu", since=(1, 10, 22))
 def thresholded_relu(X: Array, *, alpha: float = 1.0) -> Array:
     """X where it is greater than alpha, 0 elsewhere.
 
