@@ -58,8 +58,12 @@ class Interpreter:
         """
         plan = self._plan(self.graph, None if outputs is None else tuple(outputs))
         values = self._constants_of(self.graph) | self._bind_inputs(inputs)
-        with np.errstate(all="ignore"):
-            return self._run_plan(plan, values, observe, "")
+        try:
+            with np.errstate(all="ignore"):
+                return self._run_plan(plan, values, observe, "")
+        finally:
+            # An error holds the frames it passed, and these hold arrays.
+            self._located = None
 
     def evaluate(self, node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """The outputs of one node on its own. None is an absent input, or an empty optional where the node names it."""

@@ -16,7 +16,7 @@ from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import WebDNNError
 from webdnn_onnx.graph import Node
 from webdnn_reference import evaluate_node
-from webdnn_reference.constraints import tensor_text
+from webdnn_reference.constraints import tensor_text, type_text
 
 TENSORS: Mapping[str, DType] = {tensor_text(dtype): dtype for dtype in DType}
 DRAWS = 12
@@ -90,6 +90,17 @@ def _attribute(kind: OpSchema.AttrType, draw: random.Random) -> Any:
             return None
 
 
+def _check_types(schema: OpSchema, inputs: list[Any], outputs: tuple[Any, ...]) -> None:
+    """An output has a type that the schema lists, and the very type of the inputs that share its type variable."""
+    shared = {formal.type_str: value for formal, value in zip(schema.inputs, inputs, strict=False) if value is not None}
+    for formal, value in zip(schema.outputs, outputs, strict=False):
+        text = type_text(value)
+        listed = text in formal.types or text in ("seq()", "optional()", "map()") or text.startswith("seq(map")
+        assert listed or f"optional({text})" in formal.types, f"{schema.name}: {formal.name}: {text}"
+        if formal.type_str in shared and isinstance(value, np.ndarray):
+            assert text == type_text(shared[formal.type_str]), f"{schema.name}: {formal.name}: {text}"
+
+
 @pytest.mark.parametrize("name", _schemas())
 def test_operator_answers_or_refuses(name: str) -> None:
     draw = random.Random(name)
@@ -107,7 +118,9 @@ def test_operator_answers_or_refuses(name: str) -> None:
             node = Node(schema.name, names, outputs, attributes, schema.domain, schema.since_version, "n")
             refusal = ""
             try:
-                assert len(evaluate_node(node, inputs)) == len(outputs)
+                got = evaluate_node(node, inputs)
+                assert len(got) == len(outputs)
+                _check_types(schema, inputs, got)
             except WebDNNError as error:
                 refusal = str(error)
             assert "\n" not in refusal

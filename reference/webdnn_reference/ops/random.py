@@ -117,13 +117,16 @@ def multinomial(
     """
     if input.ndim != 2 or not input.shape[1]:
         raise ShapeError(f"input: expected (batch, at least one class), got {list(input.shape)}")
+    kind = DType.from_onnx(dtype)
+    if kind not in (DType.INT32, DType.INT64):
+        raise DTypeError(f"dtype: expected int32 or int64, got {kind.value}")
     if sample_size < 0:
         raise InvalidModelError(f"sample_size: expected at least 0, got {sample_size}")
     logits = input.astype(np.float64)
     weights = np.cumsum(np.exp(logits - logits.max(axis=1, keepdims=True)), axis=1)
     points = _generator(seed, context).random((input.shape[0], sample_size)) * weights[:, -1:]
     chosen = np.sum(points[:, :, None] >= weights[:, None, :], axis=2)
-    return narrow(chosen, DType.from_onnx(dtype).numpy)
+    return narrow(chosen, kind.numpy)
 
 
 def _generator(seed: float | None, context: Context) -> np.random.Generator:
