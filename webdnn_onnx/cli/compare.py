@@ -56,13 +56,14 @@ def compare_outputs(outputs: Mapping[str, RunValue], expected: Mapping[str, Any]
 
 def _compare(name: str, got: RunValue, want: Any, relative: float) -> Iterator[Comparison]:
     if isinstance(want, (list, dict)):
-        keys = list(want) if isinstance(want, dict) else range(len(want))
-        count = len(got) if isinstance(got, (list, dict)) else None
-        if type(got) is not type(want) or count != len(want):
+        items = _items(got)
+        wanted = _items(want) or {}
+        if items is None or list(items) != list(wanted):
+            count = "no sequence" if items is None else str(len(items))
             yield Comparison(name, "sequence", 0.0, 0.0, f"expected {len(want)} items, got {count}")
             return
-        for key in keys:
-            yield from _compare(f"{name}/{key}", got[key], want[key], relative)
+        for key, item in wanted.items():
+            yield from _compare(f"{name}/{key}", items[key], item, relative)
     elif want is None or got is None:
         reason = "" if got is None and want is None else f"expected {_word(want)}, got {_word(got)}"
         yield Comparison(name, "optional", 0.0, 0.0, reason)
@@ -99,6 +100,13 @@ def _compare_arrays(name: str, got: npt.NDArray[Any], want: npt.NDArray[Any], re
     worst = int(np.argmax(np.where(finite, np.abs(a - b), 0.0)))
     place = [int(index) for index in np.unravel_index(worst, got.shape)]
     return Comparison(name, label, error, limit, f"at {place}: expected {b[worst]:.7g}, got {a[worst]:.7g}")
+
+
+def _items(value: Any) -> dict[Any, Any] | None:
+    """The items of a sequence by position, those of a map by key; None for anything else."""
+    if isinstance(value, list):
+        return dict(enumerate(value))
+    return value if isinstance(value, dict) else None
 
 
 def _word(value: Any) -> str:

@@ -35,7 +35,7 @@ _MACOS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 
-_FLAGS = (
+_FLAGS: tuple[str, ...] = (
     "--headless",
     "--remote-debugging-pipe",
     "--no-first-run",
@@ -58,9 +58,9 @@ _FLAGS = (
     "--use-mock-keychain",
     "--enable-unsafe-webgpu",
 )
-_SOFTWARE = ("--use-webgpu-adapter=swiftshader",)
-_HARDWARE = ("--ignore-gpu-blocklist",)
-_HARDWARE_LINUX = ("--enable-features=Vulkan", "--use-angle=vulkan", "--disable-vulkan-surface")
+_SOFTWARE: tuple[str, ...] = ("--use-webgpu-adapter=swiftshader",)
+_HARDWARE: tuple[str, ...] = ("--ignore-gpu-blocklist",)
+_HARDWARE_LINUX: tuple[str, ...] = ("--enable-features=Vulkan", "--use-angle=vulkan", "--disable-vulkan-surface")
 _SMALL_SHARED_MEMORY = 512 << 20
 _EXIT_SECONDS = 5.0
 
@@ -92,7 +92,7 @@ def has_gpu() -> bool:
 
 def chromium_flags(gpu: GPU) -> list[str]:
     """The command line of the browser, without the profile folder and the page."""
-    flags = list(_FLAGS)
+    flags: list[str] = [*_FLAGS]
     if gpu == "software" or (gpu == "auto" and not has_gpu()):
         flags += _SOFTWARE
     else:

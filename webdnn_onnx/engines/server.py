@@ -83,7 +83,7 @@ class Server:
     def url(self) -> str:
         """The address of the root, without a slash at the end."""
         host, port = self._http.server_address[:2]
-        name = host.decode() if isinstance(host, bytes) else host
+        name = str(host)
         return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
     def mount(self, prefix: str, folder: Path) -> str:
