@@ -16,6 +16,7 @@ import ast
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "maximum",
     "minimum",
     "never_negative",
+    "opaque",
     "parse_dim",
     "product",
     "select",
@@ -65,7 +67,19 @@ class Call:
     right: Dim
 
     def __str__(self) -> str:
+        return self._text
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    # Nested expressions are compared and sorted often; their text and hash are computed once.
+    @cached_property
+    def _text(self) -> str:
         return f"{self.function}({self.left}, {self.right})"
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.function, self.left, self.right))
 
 
 Atom: TypeAlias = Symbol | Call
@@ -115,7 +129,18 @@ class Sum:
     def __rmod__(self, other: int) -> Dim:
         return _call("mod", other, self)
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.terms)
+
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         return " + ".join(_show_term(atoms, factor) for atoms, factor in self.terms).replace("+ -", "- ")
 
     def __repr__(self) -> str:
@@ -157,6 +182,13 @@ def minimum(left: Dim, right: Dim) -> Dim:
     if never_negative(difference):
         return right
     return left if never_negative(-difference) else _call("min", left, right)
+
+
+def opaque(size: Dim, terms: int = 6) -> Dim:
+    """The size, which is not negative, as one atom where it has more than so many terms: products of it stay short."""
+    if isinstance(size, int) or len(size.terms) <= terms:
+        return size
+    return Sum((((Call("max", size, 0),), 1),))
 
 
 def equal(left: Dim, right: Dim) -> Dim:

@@ -12,7 +12,7 @@ from webdnn_onnx.graph import Graph, Node, Shape, TensorType, Type, Value
 from webdnn_onnx.infer.call import Call, UnknownRankError, UnknownTypeError, show
 from webdnn_onnx.infer.registry import ELEMENT_RULES, RULES, Elements, ElementType, Entry
 from webdnn_onnx.infer.scope import ELEMENTS_LIMIT, Scope
-from webdnn_onnx.symbolic import Dim, product
+from webdnn_onnx.symbolic import Dim, opaque, product
 
 __all__ = ["Inference", "analyse"]
 
@@ -109,7 +109,7 @@ def _types(entry: Entry, call: Call) -> list[Type | None]:
     result: list[Type | None] = []
     for index, dtype in enumerate(dtypes):
         shape = shapes[index] if index < len(shapes) else None
-        result.append(dtype and TensorType(dtype, shape))
+        result.append(dtype and TensorType(dtype, None if shape is None else tuple(map(opaque, shape))))
     for kind in result:
         if isinstance(kind, TensorType) and kind.shape is not None:
             for dim in kind.shape:
@@ -153,8 +153,7 @@ def _evaluate(call: Call) -> None:
             return
         if not (kind.dtype.is_integer or kind.dtype.is_float or kind.dtype.value == "bool"):
             return
-        count = product(kind.shape)
-        if not isinstance(count, int) or count > ELEMENTS_LIMIT:
+        if not all(isinstance(dim, int) for dim in kind.shape) or product(kind.shape) > ELEMENTS_LIMIT:  # type: ignore[operator]
             return
         shapes.append(kind.shape)
     try:

@@ -10,7 +10,7 @@ from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Shape
 from webdnn_onnx.infer.call import Call, show
 from webdnn_onnx.infer.registry import shape_rule
-from webdnn_onnx.infer.shapes import broadcast_dim, normal_axes, remove_axes, slice_length
+from webdnn_onnx.infer.shapes import broadcast_dim, compacted, is_axis, normal_axes, remove_axes, slice_length
 from webdnn_onnx.symbolic import Dim, equal, maximum, product
 
 __all__ = ["axes_of", "unknown"]
@@ -116,7 +116,10 @@ def squeeze(call: Call) -> list[Shape]:
         return [tuple(dim for dim in shape if dim != 1)] if all(isinstance(dim, int) for dim in shape) else []
     fixed = _fixed(axes)
     if fixed is None:
-        return [unknown(call, len(shape) - len(axes))] if axes is not None else []
+        if axes is None:
+            return []
+        flags = [sum((is_axis(given, axis, len(shape)) for given in axes), start=0) for axis in range(len(shape))]
+        return [compacted(shape, flags, len(shape) - len(axes))]
     normal = normal_axes(call, fixed, len(shape))
     for axis in normal:
         call.expect_equal(f"dimension {axis}", 1, shape[axis])
@@ -133,10 +136,22 @@ def unsqueeze(call: Call) -> list[Shape]:
     fixed = _fixed(axes)
     rank = len(shape) + len(axes)
     if fixed is None:
-        return [unknown(call, rank)]
+        return [_unsqueezed(shape, axes, rank)]
     normal = normal_axes(call, fixed, rank)
     rest = iter(shape)
     return [tuple(1 if axis in normal else next(rest) for axis in range(rank))]
+
+
+def _unsqueezed(shape: Shape, axes: Sequence[Dim], rank: int) -> Shape:
+    """1 at the run-time axes, and between them the input's dimensions in order."""
+    result: list[Dim] = []
+    before: Dim = 0
+    for axis in range(rank):
+        flag: Dim = sum((is_axis(given, axis, rank) for given in axes), start=0)
+        taken = sum((equal(before, position) * dim for position, dim in enumerate(shape)), start=0)
+        result.append(flag + (1 - flag) * taken)
+        before = before + 1 - flag
+    return tuple(result)
 
 
 @shape_rule("Concat", same="all")
@@ -215,7 +230,7 @@ def _sliced(
         raise call.shape_error("starts, ends, axes and steps", f"{count} of each", f"{len(ends)} ends")
     fixed = tuple(range(count)) if axes is None else _fixed(axes)
     if fixed is None:
-        return unknown(call, len(shape))
+        return _sliced_somewhere(call, starts, ends, axes or (), steps or (1,) * count)
     normal = normal_axes(call, fixed, len(shape))
     result = list(shape)
     for axis, start, end, step in zip(normal, starts, ends, steps or (1,) * count, strict=True):
@@ -225,6 +240,24 @@ def _sliced(
             result[axis] = slice_length(shape[axis], start, end, step)
         else:
             result[axis] = call.fresh(axis)
+    return tuple(result)
+
+
+def _sliced_somewhere(
+    call: Call, starts: Sequence[Dim], ends: Sequence[Dim], axes: Sequence[Dim], steps: Sequence[Dim]
+) -> Shape:
+    """Run-time axes: each dimension is what the slice of its axis leaves, if there is one."""
+    shape = call.shape(0)
+    if not all(isinstance(step, int) and step for step in steps):
+        return unknown(call, len(shape))
+    result: list[Dim] = []
+    for axis, size in enumerate(shape):
+        dim: Dim = size
+        for given, start, end, step in zip(axes, starts, ends, steps, strict=True):
+            assert isinstance(step, int), "steps are numbers here"
+            length = slice_length(size, start, end, step)
+            dim = dim + is_axis(given, axis, len(shape)) * (length - size)
+        result.append(dim)
     return tuple(result)
 
 

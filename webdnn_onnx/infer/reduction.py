@@ -6,8 +6,8 @@ from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Shape
 from webdnn_onnx.infer.call import Call
 from webdnn_onnx.infer.registry import shape_rule
-from webdnn_onnx.infer.shapes import normal_axes, remove_axes
-from webdnn_onnx.symbolic import Dim, equal, minimum, select
+from webdnn_onnx.infer.shapes import compacted, is_axis, normal_axes, remove_axes
+from webdnn_onnx.symbolic import Dim, minimum, select
 
 __all__ = ["reduced"]
 
@@ -59,25 +59,14 @@ def reduced(call: Call, axes: tuple[Dim, ...] | None) -> Shape:
     flags = [_is_reduced(axis, axes, len(shape)) for axis in range(len(shape))]
     if keep:
         return tuple(select(flag, 1, dim) for flag, dim in zip(flags, shape, strict=True))
-    return _compacted(shape, flags, len(shape) - len(axes))
+    return compacted(shape, flags, len(shape) - len(axes))
 
 
 def _is_reduced(axis: int, axes: tuple[Dim, ...], rank: int) -> Dim:
     total: Dim = 0
     for given in axes:
-        total = total + equal(given, axis) + equal(given, axis - rank)
+        total = total + is_axis(given, axis, rank)
     return total if len(axes) == 1 else minimum(total, 1)
-
-
-def _compacted(shape: Shape, flags: list[Dim], rank: int) -> Shape:
-    """The dimensions whose flag is 0, in order: output j is the one with j kept ones before it."""
-    result: list[Dim] = [0] * rank
-    before: Dim = 0
-    for dim, flag in zip(shape, flags, strict=True):
-        for position in range(rank):
-            result[position] = result[position] + (1 - flag) * equal(before, position) * dim
-        before = before + 1 - flag
-    return tuple(result)
 
 
 @shape_rule(("ArgMax", "ArgMin"), dtype=DType.INT64)

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 
 from webdnn_onnx.graph import Shape
 from webdnn_onnx.infer.call import Call, show
-from webdnn_onnx.symbolic import Dim, less, maximum, minimum, select
+from webdnn_onnx.symbolic import Dim, equal, less, maximum, minimum, select
 
-__all__ = ["broadcast", "broadcast_dim", "ceil_quotient", "normal_axes", "remove_axes", "slice_length", "windows"]
+__all__ = [
+    "broadcast",
+    "broadcast_dim",
+    "ceil_quotient",
+    "compacted",
+    "is_axis",
+    "normal_axes",
+    "remove_axes",
+    "slice_length",
+    "windows",
+]
 
 _FAR = 2**31 - 1
 """Exporters write this or more as a slice's end where they mean the end of the axis."""
@@ -101,3 +111,19 @@ def windows(
         return room // stride + 1
     # A last window must not begin in the padding behind the input.
     return minimum(ceil_quotient(room, stride) + 1, ceil_quotient(size + begin, stride))
+
+
+def is_axis(given: Dim, axis: int, rank: int) -> Dim:
+    """1 where a run-time axis, counted from either end, is this one; else 0."""
+    return equal(given, axis) + equal(given, axis - rank)
+
+
+def compacted(shape: Shape, flags: Sequence[Dim], rank: int) -> Shape:
+    """The `rank` dimensions whose flag is 0, in order: number j is the one with j kept ones before it."""
+    result: list[Dim] = [0] * rank
+    before: Dim = 0
+    for dim, flag in zip(shape, flags, strict=True):
+        for position in range(rank):
+            result[position] = result[position] + (1 - flag) * equal(before, position) * dim
+        before = before + 1 - flag
+    return tuple(result)

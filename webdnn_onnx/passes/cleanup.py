@@ -31,7 +31,7 @@ def _remove_unused(graph: Graph, view: View, log: Log) -> Graph:
         if not any(name in needed for name in node.outputs if name):
             log.fired("remove_unused", (node,), "no output depends on it")
             continue
-        node = _without_unread(node, needed)
+        node = _without_unread(node, needed, log)
         kept.append(node)
         needed.update(node.inputs)
         for nested in node.subgraphs:
@@ -44,12 +44,13 @@ _OPTIONAL_OUTPUTS = ("Dropout", "MaxPool", "LayerNormalization", "LSTM", "GRU", 
 """Operators whose outputs after the first may be left out without changing the others."""
 
 
-def _without_unread(node: Node, needed: set[str]) -> Node:
-    if node.op not in _OPTIONAL_OUTPUTS or node.domain or all(name in needed for name in node.outputs[1:]):
+def _without_unread(node: Node, needed: set[str], log: Log) -> Node:
+    if node.op not in _OPTIONAL_OUTPUTS or node.domain or all(not name or name in needed for name in node.outputs[1:]):
         return node
     names = [name if name in needed else "" for name in node.outputs[1:]]
     while names and not names[-1]:
         names.pop()
+    log.fired("remove_unused", (node,), "only its first outputs are read")
     return replace(node, outputs=(node.output(0), *names))
 
 

@@ -32,8 +32,8 @@ def fuse_affine(graph: Graph, log: Log) -> Graph:
     """Replaces Conv, ConvTranspose, Gemm or BatchNormalization followed by an affine map of its channels by one node.
 
     Cases of the map: BatchNormalization in inference; Mul, Div, Add and Sub of a constant with one element or one for
-    each channel. Not: weights that are no constants; a result that something else reads or that is a graph output; a bias
-    that is no constant; a Gemm whose alpha or beta is not 1 or whose C is no row; integer arithmetic.
+    each channel. Not: weights that are no constants; a result that something else reads or that is a graph output; a
+    bias that is no constant; a Gemm whose alpha or beta is not 1 or whose C is no row; integer arithmetic.
     """
     return everywhere(graph, log, _fuse)
 
@@ -185,7 +185,8 @@ def _apply_to_normalization(
     if isinstance(inner, str):
         return inner
     scale, bias = view.constant(source.input(1)), view.constant(source.input(2))
-    assert scale is not None and bias is not None, "a normalisation that fuses has constant parameters"
+    assert scale is not None, "a normalisation that fuses has constant parameters"
+    assert bias is not None, "a normalisation that fuses has constant parameters"
     factor = np.float64(1) if affine.scale is None else affine.scale
     shift = np.float64(0) if affine.shift is None else affine.shift
     names = (f"{node.output(0)}/scale", f"{node.output(0)}/bias")

@@ -10,6 +10,8 @@ from webdnn_onnx.passes.cleanup import inline_branches, merge_equal_nodes, remov
 from webdnn_onnx.passes.folding import fold_constants, fold_shapes
 from webdnn_onnx.passes.fusion import fuse_affine
 from webdnn_onnx.passes.log import Log
+from webdnn_onnx.passes.padding import fuse_pads
+from webdnn_onnx.passes.transposing import merge_transposes, push_transposes
 
 __all__ = ["PIPELINE", "optimize"]
 
@@ -19,7 +21,10 @@ PIPELINE: tuple[Callable[[Graph, Log], Graph], ...] = (
     inline_branches,
     remove_no_ops,
     merge_equal_nodes,
+    push_transposes,
+    merge_transposes,
     fuse_affine,
+    fuse_pads,
     remove_unused,
 )
 
