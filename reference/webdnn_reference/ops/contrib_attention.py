@@ -249,7 +249,7 @@ def _attend(
     attention_bias: Array | None,
     unidirectional: int,
 ) -> tuple[Array, Array]:
-    """Outputs [B, N, S, D] and scores, masked and biased, [B, N, S, T]."""
+    """Outputs [B, N, S, D] and scores, masked and biased, [B, N, S, T]; keys to come have float32's least number."""
     scores = scores_of(q, k, scale or 1 / np.sqrt(q.shape[3]))
     if mask is not None:
         scores = scores + mask.astype(scores.dtype)
@@ -259,7 +259,10 @@ def _attend(
     if unidirectional:
         earlier = k.shape[2] - q.shape[2]
         allowed = np.arange(k.shape[2]) <= np.arange(q.shape[2])[:, None] + earlier
-    return weighted_values(masked_softmax(scores, allowed), v), scores
+    y = weighted_values(masked_softmax(scores, allowed), v)
+    if allowed is not None:
+        scores = np.where(allowed, scores, np.finfo(np.float32).min).astype(scores.dtype)
+    return y, scores
 
 
 def _rotated(heads: Array, size: int, offset: int) -> Array:

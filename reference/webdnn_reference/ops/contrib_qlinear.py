@@ -262,7 +262,7 @@ def nhwc_max_pool(
         strides=strides,
         context=context,
     )
-    return _channels_back(outputs[0], 1)
+    return _channels_back(outputs if isinstance(outputs, np.ndarray) else outputs[0], 1)
 
 
 def _channels_first(x: Array, channels_last: int) -> Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
@@ -11,7 +9,6 @@ from webdnn_reference.numeric import Array, axis_of, narrow, scalar_int, widen
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.grid_sample import sample
 from webdnn_reference.ops.indexing import gather_nd_11
-from webdnn_reference.ops.pooling import max_pool_8
 from webdnn_reference.ops.structure import pad_11, trilu
 from webdnn_reference.ops.structure_filled import range_11
 from webdnn_reference.registry import Context, op
@@ -26,7 +23,6 @@ __all__ = [
     "grid_sample_ms",
     "inverse",
     "irfft",
-    "max_pool_with_mask",
     "n_gram_repeat_block",
     "pad",
     "range_ms",
@@ -128,32 +124,6 @@ def n_gram_repeat_block(input_ids: Array, scores: Array, *, ngram_size: int) -> 
     row, start = np.nonzero((windows[:, :, :-1] == latest[:, None]).all(axis=2))
     result[row, windows[row, start, -1]] = -np.inf
     return result
-
-
-@op("MaxpoolWithMask", 1, domain=MS)
-def max_pool_with_mask(
-    X: Array,
-    M: Array,
-    *,
-    auto_pad: str = "NOTSET",
-    kernel_shape: Sequence[int],
-    pads: Sequence[int] | None = None,
-    storage_order: int = 0,
-    strides: Sequence[int] | None = None,
-    context: Context,
-) -> Array:
-    """MaxPool over the elements whose mask is not zero. X: float[N, C, D1..Dr], M: int32, broadcast to X."""
-    hidden = np.where(np.broadcast_to(M, X.shape) != 0, X, np.array(np.finfo(X.dtype).min, X.dtype))
-    outputs = max_pool_8(
-        hidden,
-        kernel_shape=kernel_shape,
-        auto_pad=auto_pad,
-        pads=pads,
-        storage_order=storage_order,
-        strides=strides,
-        context=context,
-    )
-    return outputs[0]
 
 
 @op("CropAndResize", 1, domain=MS)
