@@ -188,29 +188,28 @@ def pack_depthwise_weights(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.f
 
 def depthwise_conv2d(conv: Conv) -> Kernel:
     """A convolution of each channel by itself: vectors of channels, several pixels of a line at a time."""
-    channels, width = conv.channels, i32(conv.out_width)
-    whole, rest = channels // 4 * 4, channels % 4
-    lines: list[Stmt] = []
-    if whole:
-        lines.append(Loop("c", Const(whole // 4), _depthwise_line(conv, Var("c"), width, 4), step=4))
-    if rest:
-        lines.append(Loop("c", Const(rest), _depthwise_line(conv, Var("c"), width, 1), start=Const(whole)))
-    body: tuple[Stmt, ...] = tuple(lines)
-    body = (Loop("oh", i32(conv.out_height), body, LoopKind.PARALLEL),)
+    width = i32(conv.out_width)
+    tiles = floor_div(width, _DEPTHWISE_PIXELS)
+    at = mul(Var("t"), _DEPTHWISE_PIXELS)
+    line: list[Stmt] = []
+    if tiles != Const(0):
+        line.append(Loop("t", tiles, _depthwise_pixels(conv, at, _DEPTHWISE_PIXELS)))
+    rest = floor_mod(width, _DEPTHWISE_PIXELS)
+    if rest != Const(0):
+        line.append(Loop("t", rest, _depthwise_pixels(conv, Var("t"), 1), start=mul(tiles, _DEPTHWISE_PIXELS)))
+    body: tuple[Stmt, ...] = (Loop("oh", i32(conv.out_height), tuple(line), LoopKind.PARALLEL),)
     body = (Loop("n", i32(conv.batch), body, LoopKind.PARALLEL),)
     return Kernel(conv.name, conv.buffers, conv.parameters, body)
 
 
-def _depthwise_line(conv: Conv, channel: Expr, width: Expr, lanes: int) -> tuple[Stmt, ...]:
-    tiles = floor_div(width, _DEPTHWISE_PIXELS)
-    at = mul(Var("t"), _DEPTHWISE_PIXELS)
+def _depthwise_pixels(conv: Conv, first: Expr, pixels: int) -> tuple[Stmt, ...]:
+    """All channels of some pixels: memory is read in the order in which it lies."""
+    whole, rest = conv.channels // 4 * 4, conv.channels % 4
     out: list[Stmt] = []
-    if tiles != Const(0):
-        out.append(Loop("t", tiles, _depthwise_tile(conv, channel, at, _DEPTHWISE_PIXELS, lanes)))
-    rest = floor_mod(width, _DEPTHWISE_PIXELS)
-    if rest != Const(0):
-        start = mul(tiles, _DEPTHWISE_PIXELS)
-        out.append(Loop("t", rest, _depthwise_tile(conv, channel, Var("t"), 1, lanes), start=start))
+    if whole:
+        out.append(Loop("c", Const(whole // 4), _depthwise_tile(conv, Var("c"), first, pixels, 4), step=4))
+    if rest:
+        out.append(Loop("c", Const(rest), _depthwise_tile(conv, Var("c"), first, pixels, 1), start=Const(whole)))
     return tuple(out)
 
 
