@@ -31,6 +31,8 @@ def test_reductions(op: str, opset: int, data: st.DataObject) -> None:
     x = data.draw(array(dtypes, shapes(1, 4, empty=False), scale=2))
     if op == "LogSum":
         x = np.abs(x)
+    if op == "Prod":  # onnxruntime saturates integer products
+        x = np.clip(x, -1, 1)
     if op == "Mean" and x.dtype == np.int32:
         x = np.abs(x)
     axes = data.draw(some_axes(x.ndim))
