@@ -19,4 +19,12 @@ export default tseslint.config(
       eqeqeq: "error",
     },
   },
+  {
+    files: ["test/**/*.ts"],
+    rules: {
+      // Tests replace methods on purpose, and state types rather than assert presence.
+      "@typescript-eslint/unbound-method": "off",
+      "@typescript-eslint/non-nullable-type-assertion-style": "off",
+    },
+  },
 );

@@ -89,6 +89,9 @@ export interface Backend {
   /** Wraps a caller's GPU buffer without a copy. */
   adopt?(buffer: GPUBuffer, bytes: number): Storage;
 
+  /** True for a buffer that `reveal` gave: it may be written by the very kernel that would read it. */
+  owns?(buffer: GPUBuffer): boolean;
+
   /** The GPU buffer behind a storage, which goes on belonging to the backend. */
   reveal?(storage: Storage): GPUBuffer;
 

@@ -187,6 +187,7 @@ export class LocalModel implements Model {
     const values = new Map<number, Value>();
     const uploads = new Map<number, Uint8Array>();
     const overrides = new Map<number, Storage>();
+    const copies = new Map<number, Storage>();
     const checks: (() => void)[] = [];
     this.inputs.forEach((port, index) => {
       const slot = program.inputs[index];
@@ -205,13 +206,15 @@ export class LocalModel implements Model {
       if (program.buffers[slot].role === "value") values.set(slot, { dtype: type.dtype, dims, data } as Tensor);
       else if ("mapAsync" in data) {
         checks.push(() => {
-          overrides.set(slot, this.adopt(port.name, data, evaluate(program.buffers[slot].bytes, symbols)));
+          const storage = this.adopt(port.name, data, evaluate(program.buffers[slot].bytes, symbols));
+          // An output of an earlier run would be read and written at once.
+          (backend.owns?.(data) ? copies : overrides).set(slot, storage);
         });
       } else uploads.set(slot, bytesOf(data as TypedArray));
     });
     for (const check of checks) check();
     if (backend.lost) throw backend.lost;
-    return { symbols, values, uploads, overrides, observe: options.observe, signal: options.signal };
+    return { symbols, values, uploads, overrides, copies, observe: options.observe, signal: options.signal };
   }
 
   private missing(name: string): InputError {

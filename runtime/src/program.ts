@@ -36,6 +36,8 @@ export type Execution = {
   readonly uploads: ReadonlyMap<number, Uint8Array>;
   /** A caller's GPU buffers in place of the program's own. */
   readonly overrides: ReadonlyMap<number, Storage>;
+  /** GPU memory that is copied into an input. */
+  readonly copies: ReadonlyMap<number, Storage>;
   readonly observe?: Observer | undefined;
   readonly signal?: AbortSignal | undefined;
 };
@@ -111,6 +113,7 @@ export class Frame {
     this.symbols = new Map(options.symbols);
     this.values = options.values;
     for (const [buffer, bytes] of options.uploads) backend.write(this.storage(buffer), 0, bytes);
+    for (const [buffer, source] of options.copies) backend.copy(source, 0, this.storage(buffer), 0, this.bytes(buffer));
   }
 
   release(): void {

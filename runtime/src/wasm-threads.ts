@@ -48,7 +48,7 @@ export interface AnyWorker {
 }
 
 type NodeWorkers = {
-  Worker: new (url: URL) => { postMessage(message: unknown, transfer?: Transferable[]): void; terminate(): unknown; on(event: string, listener: (data: unknown) => void): void; ref(): void; unref(): void };
+  Worker: new (url: URL, options: { execArgv: readonly string[] }) => { postMessage(message: unknown, transfer?: Transferable[]): void; terminate(): unknown; on(event: string, listener: (data: unknown) => void): void; ref(): void; unref(): void };
 };
 
 /** Starts the bundle's worker file. */
@@ -75,7 +75,8 @@ export function startWorker(url: URL): AnyWorker {
   }
   const node = nodeModule("node:worker_threads") as NodeWorkers | undefined;
   if (!node) throw new BackendError("there are no workers here");
-  const worker = new node.Worker(url);
+  // Options of this process, such as --input-type, need not fit the worker; engine flags hold for all threads anyway.
+  const worker = new node.Worker(url, { execArgv: [] });
   return {
     postMessage: (message, transfer) => {
       worker.postMessage(message, transfer);

@@ -203,6 +203,10 @@ export class WebGPUBackend implements Backend {
     return storage;
   }
 
+  owns(buffer: GPUBuffer): boolean {
+    return this.owned.has(buffer);
+  }
+
   reveal(storage: Storage): GPUBuffer {
     return (storage as GPUStorage).buffer;
   }
