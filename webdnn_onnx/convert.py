@@ -141,10 +141,10 @@ def convert(
         tell(f"compiling for {backend}", 0.3 + 0.4 * position / len(backends))
         compiled[backend] = compile_program(program, target(backend))
         clock.lap(f"compile {backend}")
-        if strict and compiled[backend].placed:
-            reason = next(iter(compiled[backend].placed.values()))
+        off = [call.placed for call in calls_of(compiled[backend].items) if call.placed]
+        if strict and off:
             raise UnsupportedOpError(
-                f"{backend}: expected every kernel on the backend (--strict), got one off it: {reason}"
+                f"{backend}: expected every kernel on the backend (--strict), got {len(off)} off it: {off[0]}"
             )
     tell("writing", 0.7)
     with bundle_folder(Path(out)) as folder:
@@ -199,10 +199,9 @@ def _write(
                 stored[id(array)] = file.add(array, program.tensors[constant].dtype)
             return stored[id(array)]
 
-        placed = {id(program.items[position]) for position in program.placed}
         calls = calls_of(program.items)
-        table = kernel_table([call for call in calls if id(call) not in placed])
-        host_table = kernel_table([call for call in calls if id(call) in placed])
+        table = kernel_table([call for call in calls if not call.placed])
+        host_table = kernel_table([call for call in calls if call.placed])
         emitted = emitter(backend)(table.kernels)
         host = emitter("js")(host_table.kernels) if host_table.kernels else Emitted({}, (), ())
         programs[backend] = program_record(program, plan, table, emitted, (host_table, host), weight)
@@ -261,14 +260,12 @@ def _backend_report(
     backend: str, program: CompiledProgram, plan: Plan, emitted: Emitted, table: KernelTable
 ) -> BackendReport:
     calls = []
-    for position, item in enumerate(program.items):
-        for call in calls_of((item,)):
-            output = call.arguments[-1]
-            shape = "x".join(map(str, program.tensors[output].shape))
-            reason = program.placed.get(position, "")
-            where = "js" if reason else backend
-            name = table.kernels[table.index[id(call)]].name if id(call) in table.index else call.kernel.name
-            calls.append(KernelReport(name, call.source, output, shape, where, reason))
+    for call in calls_of(program.items):
+        output = call.arguments[-1]
+        shape = "x".join(map(str, program.tensors[output].shape))
+        name = table.kernels[table.index[id(call)]].name if id(call) in table.index else call.kernel.name
+        where = "js" if call.placed else backend
+        calls.append(KernelReport(name, call.source, output, shape, where, call.placed))
     static = all(isinstance(live.size, int) for live in plan.ranges)
     return BackendReport(
         backend,
@@ -277,7 +274,7 @@ def _backend_report(
         len(table.kernels),
         tuple(calls),
         {name: len(content) for name, content in emitted.files.items()},
-        tuple(program.placed.values()),
+        tuple(call.placed for call in calls_of(program.items) if call.placed),
         dict(program.declined),
         tuple((fusion.producer, fusion.consumer, fusion.reason) for fusion in program.fusions),
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from webdnn_backends.te.compile import CompiledProgram
-from webdnn_backends.te.tensors import Bind, Call, Host, If, Item, Loop, arguments_read, results
+from webdnn_backends.te.tensors import named
 from webdnn_onnx.symbolic import Dim
 
 __all__ = ["ALIGNMENT", "Live", "Plan", "check_plan", "live_ranges", "plan_arena", "plan_slots", "storage_size"]
@@ -62,33 +62,17 @@ def live_ranges(program: CompiledProgram) -> tuple[Live, ...]:
     def touch(names: Iterable[str], step: int) -> None:
         for name in names:
             root = program.aliases.get(name, name)
-            if root in program.constants or not root:
+            if root in program.constants or program.tensors[root].slot:
                 continue
             first.setdefault(root, step)
             last[root] = max(step, last.get(root, step))
 
     touch(program.inputs, 0)
     for step, item in enumerate(program.items):
-        touch(_touched(item), step)
+        touch(named(item), step)
     touch(program.outputs, len(program.items))
     names = sorted(first, key=lambda name: (first[name], name))
     return tuple(Live(name, first[name], last[name], storage_size(program, name)) for name in names)
-
-
-def _touched(item: Item) -> Iterable[str]:
-    match item:
-        case Call(arguments=arguments):
-            return arguments
-        case Bind() | Host():
-            return (*arguments_read(item), *results(item))
-        case If(then=then, otherwise=otherwise):
-            inner = [name for part in (*then, *otherwise) for name in _touched(part)]
-            return (*arguments_read(item), *results(item), *inner)
-        case Loop(body=body, carried=carried, iteration=iteration):
-            inner = [name for part in body for name in _touched(part)]
-            states = [name for group in carried for name in group]
-            return (*arguments_read(item), *results(item), *states, iteration, *inner)
-    raise AssertionError("stages are scheduled before they are planned")
 
 
 def plan_arena(program: CompiledProgram) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any
 from webdnn_backends.emit import Emitted
 from webdnn_backends.ir.loops import Kernel
 from webdnn_backends.te.compile import CompiledProgram
-from webdnn_backends.te.tensors import Bind, Call, Host, If, Item, Loop
+from webdnn_backends.te.tensors import Bind, Call, Copy, Host, If, Item, Loop, nested
 from webdnn_onnx.bundle.plan import Plan, storage_size
 from webdnn_onnx.symbolic import Dim, substitute, to_json
 
@@ -28,13 +28,9 @@ def calls_of(items: Sequence[Item]) -> list[Call]:
     """Every kernel call among items, nested ones too."""
     found: list[Call] = []
     for item in items:
-        match item:
-            case Call():
-                found.append(item)
-            case If(then=then, otherwise=otherwise):
-                found.extend(calls_of((*then, *otherwise)))
-            case Loop(body=body):
-                found.extend(calls_of(body))
+        if isinstance(item, Call):
+            found.append(item)
+        found.extend(calls_of(nested(item)))
     return found
 
 
@@ -117,6 +113,8 @@ class _Writer:
             "elements": to_json(tensor.elements),
             "bytes": to_json(storage_size(self.program, name)),
         }
+        if tensor.slot:
+            return {"role": "value", "dtype": tensor.dtype.value, "shape": [], "elements": 0, "bytes": 0}
         if name in self.program.layouts:
             record["order"] = list(self.program.layouts[name])
         if name in self.program.constants:
@@ -152,7 +150,29 @@ class _Writer:
                 return {"host": function, "args": args, "outs": outs, "options": dict(options)}
             case If(condition=condition, then=then, otherwise=otherwise):
                 return {"if": self.buffer(condition), "then": self.steps(then), "else": self.steps(otherwise)}
+            case Copy(input=source, output=output):
+                return {"copy": [self.buffer(source), self.buffer(output)]}
+            case Loop():
+                return {"loop": self._loop(item)}
         raise AssertionError(f"{type(item).__name__}: an item that has no step")
+
+    def _loop(self, item: Loop) -> dict[str, Any]:
+        record: dict[str, Any] = {}
+        for key in ("trip", "condition", "next", "iteration"):
+            name = getattr(item, key)
+            if name:
+                record[key] = self.buffer(name)
+        for key in ("symbol", "count"):
+            if getattr(item, key):
+                record[key] = getattr(item, key)
+        if item.carried:
+            record["carried"] = [[self.buffer(name) for name in group] for group in item.carried]
+        for key in ("gather", "scatter"):
+            groups = getattr(item, key)
+            if groups:
+                record[key] = [[self.buffer(first), self.buffer(second), flag] for first, second, flag in groups]
+        record["body"] = self.steps(item.body)
+        return record
 
     def _run(self, call: Call) -> dict[str, Any]:
         on_host = id(call) in self.host[0].index

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,47 +11,17 @@ import numpy.typing as npt
 from webdnn_backends.ir import build
 from webdnn_backends.ir.loops import Axis, Const, Expr, Kernel, Read, Reduce, ReduceOp, Var
 from webdnn_backends.ir.scalars import compute_type
-from webdnn_backends.te.tensors import Call, Hint, Item, Stage, Tensor
+from webdnn_backends.lower.state import LoweringState
+from webdnn_backends.te.tensors import Call, Hint, Host, Stage, Tensor
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, ShapeError, UnsupportedOpError, describe_node
-from webdnn_onnx.graph import Graph, Node, Shape, TensorType
+from webdnn_onnx.graph import Node, Shape
 from webdnn_onnx.symbolic import Dim
 
-__all__ = ["Indices", "LoweringState", "NodeContext"]
+__all__ = ["Indices", "NodeContext", "literal"]
 
 Indices = tuple[Expr, ...]
 T = TypeVar("T")
-
-
-@dataclass
-class LoweringState:
-    """What grows while a graph is lowered: tensors, constants and items, and the counters for fresh names."""
-
-    graph: Graph
-    known: Mapping[str, tuple[Dim, ...]]
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    constants: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    items: list[Item] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=dict)
-
-    def fresh(self, prefix: str) -> str:
-        """A name that no tensor has."""
-        while True:
-            count = self.counters.get(prefix, 0)
-            self.counters[prefix] = count + 1
-            name = f"{prefix}#{count}"
-            if name not in self.tensors:
-                return name
-
-    def tensor(self, name: str) -> Tensor:
-        """The tensor of a graph value. Raises DTypeError if it is none."""
-        found = self.tensors.get(name)
-        if found is None:
-            value = self.graph.value(name)
-            found = self.tensors[name] = Tensor(name, value.dtype, value.shape)
-            if name in self.graph.constants:
-                self.constants[name] = self.graph.constants[name]
-        return found
 
 
 class NodeContext:
@@ -104,16 +73,16 @@ class NodeContext:
 
     def constant(self, index: int) -> npt.NDArray[Any] | None:
         """The array of an input that is known at compile time, else None."""
-        name = self.node.input(index)
-        return self.state.graph.constants.get(name) if name else None
+        return self.state.constant(self.node.input(index))
 
     def integers(self, index: int) -> tuple[Dim, ...] | None:
-        """The elements of an integer input as dimensions: of a constant, or of shape arithmetic; else None."""
+        """The elements of an integer input as dimensions: numbers where it is a constant, expressions where it is shape
+        arithmetic, signed symbols bound at run time where it is a small tensor of known size; else None."""
         name = self.node.input(index)
         array = self.constant(index)
         if array is not None:
             return tuple(int(item) for item in np.asarray(array).ravel())
-        return self.state.known.get(name)
+        return self.state.known.get(name) or self.state.elements(name)
 
     def unsupported(self, what: str) -> UnsupportedOpError:
         """The error to raise for a form of the operator that has no lowering."""
@@ -174,9 +143,7 @@ class NodeContext:
 
     def scratch(self, dtype: DType, shape: Shape) -> Tensor:
         """A tensor that a direct kernel writes."""
-        tensor = Tensor(self.state.fresh(self.node.outputs[0] or self.node.op), dtype, tuple(shape))
-        self.state.tensors[tensor.name] = tensor
-        return tensor
+        return self.state.add_tensor(self.node.outputs[0] or self.node.op, dtype, tuple(shape))
 
     def table(self, array: npt.NDArray[Any]) -> str:
         """A constant computed at compile time; returns its tensor name."""
@@ -198,9 +165,20 @@ class NodeContext:
             )
         self.state.items.append(Stage(tensor.name, axes, expr, hint, self.node.source))
 
-    def require_tensor(self, index: int) -> TensorType:
-        """The type of an input as a tensor. Raises DTypeError otherwise."""
-        return self.state.graph.value(self.node.inputs[index]).tensor
+    def host(
+        self, function: str, options: Mapping[str, Any] | None = None, *, inputs: Sequence[str] | None = None
+    ) -> None:
+        """Compute all outputs by a function of the bundle's JavaScript (webdnn_backends/js/host). inputs: tensor names
+        ("" for an absent one); those of the node by default."""
+        given = inputs
+        if given is None:
+            given = [self.state.tensor(name).name if name else "" for name in self.node.inputs]
+        landed = [self.state.landing(name) if name else None for name in self.node.outputs]
+        outputs = tuple(tensor.name if tensor else "" for tensor in landed)
+        self.state.items.append(Host(function, tuple(given), outputs, dict(options or {}), self.node.source))
+        for name, tensor in zip(self.node.outputs, landed, strict=True):
+            if tensor is not None:
+                self.state.land(name, tensor)
 
 
 def literal(value: npt.NDArray[Any], dtype: DType) -> Const:

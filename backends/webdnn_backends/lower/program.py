@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from webdnn_backends.ir.loops import Axis, Read
 from webdnn_backends.ir.scalars import compute_type
-from webdnn_backends.lower.context import LoweringState, NodeContext
+from webdnn_backends.lower.context import NodeContext
 from webdnn_backends.lower.registry import LOWERINGS
-from webdnn_backends.te.tensors import Bind, Stage, Tensor, TensorProgram
+from webdnn_backends.lower.state import LoweringState
+from webdnn_backends.te.tensors import Copy, Stage, TensorProgram
 from webdnn_onnx.errors import UnsupportedOpError
 from webdnn_onnx.graph import Graph
 from webdnn_onnx.symbolic import Dim
 
-__all__ = ["lower_graph", "unsupported_nodes"]
+__all__ = ["lower_graph", "lower_nodes", "unsupported_nodes"]
 
 
 def lower_graph(graph: Graph, known: Mapping[str, tuple[Dim, ...]]) -> TensorProgram:
@@ -22,36 +23,37 @@ def lower_graph(graph: Graph, known: Mapping[str, tuple[Dim, ...]]) -> TensorPro
     known: elements of small integer tensors as dimensions. Raises UnsupportedOpError for an operator, or a form of
     one, that has no lowering; DTypeError where the type or rank of a value is unknown.
     """
-    state = LoweringState(graph, known)
-    inputs = tuple(state.tensor(value.name).name for value in graph.inputs)
-    _bind(state, {value.name for value in graph.inputs})
+    state = LoweringState(known)
+    with state.scope(graph) as items:
+        inputs = tuple(state.tensor(value.name).name for value in graph.inputs)
+        lower_nodes(state, graph)
+        outputs = tuple(_output(state, value.name, set(inputs)) for value in graph.outputs)
+        return TensorProgram(state.tensors, inputs, outputs, state.constants, tuple(items))
+
+
+def lower_nodes(state: LoweringState, graph: Graph) -> None:
+    """Lower every node of a graph whose scope is open."""
+    for value in graph.inputs:
+        state.bind_value(value.name)
     for node in graph.nodes:
         lower = LOWERINGS.get(node.op, node.opset, node.domain, node.name)
         lower(NodeContext(state, node))
-        _bind(state, {name for name in node.outputs if name})
-    outputs = tuple(_output(state, value.name, set(inputs)) for value in graph.outputs)
-    return TensorProgram(state.tensors, inputs, outputs, state.constants, tuple(state.items))
-
-
-def _bind(state: LoweringState, computed: set[str]) -> None:
-    symbols = tuple(
-        (symbol, binding.value, binding.index)
-        for symbol, binding in state.graph.bindings.items()
-        if binding.value in computed
-    )
-    if symbols:
-        state.items.append(Bind(symbols))
+        for name in node.outputs:
+            if name:
+                state.bind_value(name)
 
 
 def _output(state: LoweringState, name: str, inputs: set[str]) -> str:
     """The tensor of a model output; one that is an input or a constant gets a copy."""
     tensor = state.tensor(name)
-    if name not in inputs and name not in state.constants:
-        return name
-    copy = Tensor(state.fresh(name), tensor.dtype, tensor.shape)
-    state.tensors[copy.name] = copy
+    if tensor.name not in inputs and tensor.name not in state.constants:
+        return tensor.name
+    copy = state.add_tensor(name, tensor.dtype, tensor.shape, slot=tensor.slot)
+    if tensor.slot:
+        state.items.append(Copy(tensor.name, copy.name))
+        return copy.name
     axes = tuple(Axis(f"i{position}", extent) for position, extent in enumerate(tensor.shape))
-    body = Read(name, tuple(axis.var for axis in axes), compute_type(tensor.dtype))
+    body = Read(tensor.name, tuple(axis.var for axis in axes), compute_type(tensor.dtype))
     state.items.append(Stage(copy.name, axes, body))
     return copy.name
 
@@ -64,4 +66,6 @@ def unsupported_nodes(graph: Graph) -> list[str]:
             LOWERINGS.get(node.op, node.opset, node.domain)
         except UnsupportedOpError as error:
             lines.setdefault(str(error))
+        for subgraph in node.subgraphs:
+            lines.update(dict.fromkeys(unsupported_nodes(subgraph)))
     return list(lines)

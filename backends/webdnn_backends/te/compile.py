@@ -15,9 +15,7 @@ from webdnn_backends.te.generic import GenericOptions, generic
 from webdnn_backends.te.implementation import Implement, Implementation, Layout, PackedConstant, ScheduleContext
 from webdnn_backends.te.layout import channels_last
 from webdnn_backends.te.tensors import (
-    Bind,
     Call,
-    Host,
     If,
     Item,
     Loop,
@@ -25,6 +23,7 @@ from webdnn_backends.te.tensors import (
     Stage,
     Tensor,
     TensorProgram,
+    named,
 )
 from webdnn_onnx.dtypes import DType
 
@@ -52,9 +51,8 @@ class CompiledProgram:
     """Kernel calls in order for one target.
 
     tensors: all that the items name. layouts: physical axis orders that are not row-major. aliases: tensor -> the
-    tensor whose storage it shares. constants: arrays of constant tensors, packed ones included. placed: calls (by
-    position in items) that run on the host, with the reason. declined: stage output -> why the fast schedules left it
-    to the generic one.
+    tensor whose storage it shares. constants: arrays of constant tensors, packed ones included. declined: stage output
+    -> why the fast schedules left it to the generic one.
     """
 
     target: str
@@ -65,7 +63,6 @@ class CompiledProgram:
     aliases: Mapping[str, str]
     constants: Mapping[str, npt.NDArray[Any]]
     items: tuple[Item, ...]
-    placed: Mapping[int, str] = field(default_factory=dict)
     declined: Mapping[str, str] = field(default_factory=dict)
     fusions: tuple[Fusion, ...] = ()
 
@@ -89,8 +86,8 @@ def widen(program: TensorProgram) -> TensorProgram:
     storing more precisely costs no correctness."""
     fixed = {*program.inputs, *program.outputs}
     for item in program.items:
-        if isinstance(item, Call | Host | If | Loop | Bind):
-            fixed.update(_named(item))
+        if not isinstance(item, Stage):
+            fixed.update(named(item))
     changed = {
         name: replace(tensor, dtype=_WIDENED[tensor.dtype])
         for name, tensor in program.tensors.items()
@@ -102,25 +99,6 @@ def widen(program: TensorProgram) -> TensorProgram:
     return replace(program, tensors={**program.tensors, **changed}, constants=constants)
 
 
-def _named(item: Item) -> tuple[str, ...]:
-    match item:
-        case Call(arguments=arguments):
-            return arguments
-        case Host(inputs=inputs, outputs=outputs):
-            return (*inputs, *outputs)
-        case Bind(symbols=symbols):
-            return tuple(tensor for _, tensor, _ in symbols)
-        case If(then=then, otherwise=otherwise, outputs=outputs, condition=condition):
-            inner = [name for part in (*then, *otherwise) if not isinstance(part, Stage) for name in _named(part)]
-            return (condition, *outputs, *inner)
-        case Loop(trip=trip, condition=condition, body=body, carried=carried, scanned=scanned, iteration=iteration):
-            inner = [name for part in body if not isinstance(part, Stage) for name in _named(part)]
-            flat = [name for group in (*carried, *scanned) for name in group]
-            return (trip, condition, iteration, *flat, *inner)
-        case Stage():
-            return ()
-
-
 class _Compiler:
     def __init__(self, program: TensorProgram, target: Target, layouts: dict[str, Layout]) -> None:
         self.program, self.target, self.layouts = program, target, layouts
@@ -128,12 +106,18 @@ class _Compiler:
         self.constants = dict(program.constants)
         self.aliases: dict[str, str] = {}
         self.items: list[Item] = []
-        self.placed: dict[int, str] = {}
         self.declined: dict[str, str] = {}
         self.packed: dict[tuple[str, str], str] = {}
 
     def add(self, item: Item) -> None:
         """Schedule one item."""
+        match item:
+            case If(then=then, otherwise=otherwise):
+                self.items.append(replace(item, then=self._block(then), otherwise=self._block(otherwise)))
+                return
+            case Loop(body=body):
+                self.items.append(replace(item, body=self._block(body)))
+                return
         if not isinstance(item, Stage):
             self._append(item)
             return
@@ -150,6 +134,14 @@ class _Compiler:
             if item.hint is not None:
                 self.declined[item.output] = found
         self._append(generic(item, context, self.target.options))
+
+    def _block(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        """Schedule the items of a branch or body."""
+        outer, self.items = self.items, []
+        for item in items:
+            self.add(item)
+        block, self.items = tuple(self.items), outer
+        return block
 
     def _is_view(self, stage: Stage) -> bool:
         if not isinstance(stage.hint, ReshapeHint) or stage.output in self.program.outputs:
@@ -177,16 +169,14 @@ class _Compiler:
 
     def _append(self, item: Item) -> None:
         if isinstance(item, Call):
-            reason = self.target.objection(item.kernel)
-            if reason is not None:
-                self.placed[len(self.items)] = reason
+            item = replace(item, placed=self.target.objection(item.kernel) or "")
         self.items.append(item)
 
     def finish(self, fusions: tuple[Fusion, ...]) -> CompiledProgram:
         """The compiled program with only the tensors that it uses."""
         used = {*self.program.inputs, *self.program.outputs}
         for item in self.items:
-            used.update(_named(item))
+            used.update(named(item))
         used.update(self.aliases.get(name, name) for name in tuple(used))
         return CompiledProgram(
             self.target.name,
@@ -197,7 +187,6 @@ class _Compiler:
             {name: source for name, source in self.aliases.items() if name in used},
             {name: array for name, array in self.constants.items() if name in used},
             tuple(self.items),
-            self.placed,
             self.declined,
             fusions,
         )

@@ -8,7 +8,7 @@ which the generic schedule computes once per row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -19,7 +19,9 @@ from webdnn_backends.ir.scalars import Op
 from webdnn_backends.te.simplify import simplify
 from webdnn_backends.te.tensors import (
     ConvHint,
+    If,
     Item,
+    Loop,
     MatMulHint,
     PoolHint,
     ReshapeHint,
@@ -27,6 +29,7 @@ from webdnn_backends.te.tensors import (
     Tensor,
     TensorProgram,
     arguments_read,
+    nested,
 )
 
 __all__ = ["Fusion", "Policy", "fuse"]
@@ -53,22 +56,58 @@ class Fusion:
 def fuse(program: TensorProgram, policy: Policy, explain: list[Fusion] | None = None) -> TensorProgram:
     """The program with stages inlined into their consumers and stages that nothing reads removed."""
     uses: dict[str, int] = {}
-    for item in program.items:
+    for item in every(program.items):
         for name in dict.fromkeys(arguments_read(item)):
             uses[name] = uses.get(name, 0) + 1
+        if isinstance(item, If):
+            for name in item.results:
+                uses[name] = uses.get(name, 0) + 2
     for name in program.outputs:
         uses[name] = uses.get(name, 0) + 2
+    decisions = explain if explain is not None else []
+    return replace(program, items=_fused(program.items, set(program.outputs), uses, program, policy, decisions))
+
+
+def _fused(
+    block: tuple[Item, ...],
+    needed: set[str],
+    uses: dict[str, int],
+    program: TensorProgram,
+    policy: Policy,
+    explain: list[Fusion],
+) -> tuple[Item, ...]:
+    """A list of items fused within itself; `needed`: the tensors that are read behind it."""
     stages: dict[str, Stage] = {}
     items: list[Item] = []
-    for item in program.items:
-        if isinstance(item, Stage):
-            item = _absorb(item, stages, uses, program, policy, explain)
-            stages[item.output] = item
+    for item in block:
+        match item:
+            case Stage():
+                item = _absorb(item, stages, uses, program, policy, explain)
+                stages[item.output] = item
+            case If(then=then, otherwise=otherwise, results=names):
+                parts = (_fused(part, set(names), uses, program, policy, explain) for part in (then, otherwise))
+                item = replace(item, then=next(parts), otherwise=next(parts))
+            case Loop(body=body):
+                item = replace(item, body=_fused(body, set(_loop_reads(item)), uses, program, policy, explain))
         items.append(item)
-    return replace(program, items=_live(items, program.outputs))
+    return _live(items, needed)
 
 
-def _live(items: list[Item], outputs: tuple[str, ...]) -> tuple[Item, ...]:
+def _loop_reads(item: Loop) -> Iterator[str]:
+    """What a loop reads of its body's tensors after each iteration."""
+    yield item.next
+    yield from (new for _, _, new in item.carried)
+    yield from (element for element, _, _ in item.scatter)
+
+
+def every(items: tuple[Item, ...]) -> Iterator[Item]:
+    """Items and all items inside them."""
+    for item in items:
+        yield item
+        yield from every(nested(item))
+
+
+def _live(items: list[Item], outputs: set[str]) -> tuple[Item, ...]:
     needed = set(outputs)
     kept: list[Item] = []
     for item in reversed(items):
@@ -85,7 +124,7 @@ def _absorb(
     uses: dict[str, int],
     program: TensorProgram,
     policy: Policy,
-    explain: list[Fusion] | None,
+    explain: list[Fusion],
 ) -> Stage:
     declined: set[str] = set()
     while True:
@@ -105,8 +144,7 @@ def _absorb(
                 consumer = inlined
         if reason is not None:
             declined.add(producer.output)
-        if explain is not None:
-            explain.append(Fusion(producer.output, consumer.output, reason))
+        explain.append(Fusion(producer.output, consumer.output, reason))
 
 
 def _objection(producer: Stage, consumer: Stage, uses: dict[str, int], policy: Policy) -> str | None:

@@ -1,4 +1,4 @@
-"""Running a compiled program with the loop IR's interpreter: is a wrong answer the lowering's fault, or the dialect's?"""
+"""Running a compiled program in the loop IR's interpreter: is a wrong answer the lowering's fault or the dialect's?"""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def run_compiled(
 
     for item in program.items:
         if isinstance(item, Bind):
-            for symbol, tensor, index in item.symbols:
-                symbols[symbol] = int(storage(tensor)[index])
+            for symbol, bound, index in item.symbols:
+                symbols[symbol] = int(storage(bound)[index])
             continue
         assert isinstance(item, Call), "the interpreter runs kernels; control flow is the runtime's"
         names = [parameter.name for parameter in item.kernel.buffers]
-        buffers = {name: storage(tensor) for name, tensor in zip(names, item.arguments, strict=True)}
+        buffers = {buffer: storage(argument) for buffer, argument in zip(names, item.arguments, strict=True)}
         parameters = {name: value(dim) for name, dim in zip(item.kernel.parameters, item.parameters, strict=True)}
         interpret(item.kernel, buffers, parameters)
         if observe is not None:

@@ -22,6 +22,7 @@ __all__ = [
     "Bind",
     "Call",
     "ConvHint",
+    "Copy",
     "Hint",
     "Host",
     "If",
@@ -34,17 +35,24 @@ __all__ = [
     "Tensor",
     "TensorProgram",
     "arguments_read",
+    "named",
+    "nested",
     "results",
 ]
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value of the program: storage type and logical shape."""
+    """A value of the program: storage type and logical shape.
+
+    slot: it lives on the JavaScript side, as a string tensor, a sequence, an optional, or a tensor whose size only its
+    host function knows; kernels never see it.
+    """
 
     name: str
     dtype: DType
     shape: Shape
+    slot: bool = False
 
     @property
     def elements(self) -> Dim:
@@ -113,25 +121,35 @@ class Stage:
 
 @dataclass(frozen=True)
 class Call:
-    """One run of a kernel. arguments: a tensor per kernel buffer; parameters: a dimension per kernel parameter."""
+    """One run of a kernel. arguments: a tensor per kernel buffer; parameters: a dimension per kernel parameter.
+    placed: why it runs as JavaScript on the host instead of on the target; "" where it does not."""
 
     kernel: Kernel
     arguments: tuple[str, ...]
     parameters: tuple[Dim, ...] = ()
     source: tuple[str, ...] = ()
+    placed: str = ""
 
 
 @dataclass(frozen=True)
 class Bind:
     """The listed symbols get their values from elements of computed tensors: (symbol, tensor, index); an index of -1-k
-    is dimension k of a value slot."""
+    is dimension k of a slot, or the length of a sequence."""
 
     symbols: tuple[tuple[str, str, int], ...]
 
 
 @dataclass(frozen=True)
+class Copy:
+    """The same elements under another name; between a slot and a tensor, the slot's tensor."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
 class Host:
-    """A function of the bundle's JavaScript over value slots: strings, sequences, data-dependent sizes."""
+    """A function of the bundle's JavaScript over slots and tensors: strings, sequences, data-dependent sizes."""
 
     function: str
     inputs: tuple[str, ...]
@@ -142,29 +160,39 @@ class Host:
 
 @dataclass(frozen=True)
 class If:
-    """One of two item lists, by a BOOL tensor of one element; each ends by copying its results into `outputs`."""
+    """One of two item lists, by a tensor of one element. results: what both lists compute for the items behind."""
 
     condition: str
     then: tuple[Item, ...]
     otherwise: tuple[Item, ...]
-    outputs: tuple[str, ...]
+    results: tuple[str, ...]
     source: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A counted or conditional repetition of items over carried tensors and stacked outputs."""
+    """A repetition of items, as docs/bundle-format.md defines it.
 
-    trip: str
-    condition: str
+    trip: most iterations; condition: read before the first; next: read after each; "" where absent. carried: (initial,
+    state, next). gather: (sequence, element, reverse), scatter: (element, sequence, reverse), along the leading axis.
+    iteration: tensor that holds the number of the iteration; symbol: the same as a symbol; count: symbol for the number
+    of iterations done.
+    """
+
     body: tuple[Item, ...]
-    carried: tuple[tuple[str, str, str], ...]
-    scanned: tuple[tuple[str, str], ...]
-    iteration: str
+    trip: str = ""
+    condition: str = ""
+    next: str = ""
+    carried: tuple[tuple[str, str, str], ...] = ()
+    gather: tuple[tuple[str, str, bool], ...] = ()
+    scatter: tuple[tuple[str, str, bool], ...] = ()
+    iteration: str = ""
+    symbol: str = ""
+    count: str = ""
     source: tuple[str, ...] = ()
 
 
-Item: TypeAlias = "Stage | Call | Bind | Host | If | Loop"
+Item: TypeAlias = "Stage | Call | Bind | Copy | Host | If | Loop"
 
 
 @dataclass(frozen=True)
@@ -193,14 +221,18 @@ def arguments_read(item: Item) -> Iterator[str]:
             yield from (tensor for _, tensor, _ in symbols)
         case Host(inputs=inputs):
             yield from (name for name in inputs if name)
+        case Copy(input=name):
+            yield name
         case If(condition=condition, then=then, otherwise=otherwise):
             yield condition
             for inner in (*then, *otherwise):
                 yield from arguments_read(inner)
-        case Loop(trip=trip, condition=condition, body=body, carried=carried):
-            yield from (name for name in (trip, condition) if name)
-            yield from (initial for initial, _, _ in carried)
-            for inner in body:
+        case Loop():
+            yield from (name for name in (item.trip, item.condition, item.next) if name)
+            yield from (name for initial, _, new in item.carried for name in (initial, new))
+            yield from (sequence for sequence, _, _ in item.gather)
+            yield from (element for element, _, _ in item.scatter)
+            for inner in item.body:
                 yield from arguments_read(inner)
 
 
@@ -217,8 +249,39 @@ def results(item: Item) -> Iterator[str]:
             )
         case Bind():
             return
-        case Host(outputs=outputs) | If(outputs=outputs):
-            yield from outputs
-        case Loop(carried=carried, scanned=scanned):
-            yield from (final for _, _, final in carried)
-            yield from (stacked for _, stacked in scanned)
+        case Copy(output=output):
+            yield output
+        case Host(outputs=outputs):
+            yield from (name for name in outputs if name)
+        case If(results=names):
+            yield from names
+        case Loop():
+            yield from (state for _, state, _ in item.carried)
+            yield from (sequence for _, sequence, _ in item.scatter)
+
+
+def nested(item: Item) -> tuple[Item, ...]:
+    """The items inside a control-flow item."""
+    match item:
+        case If(then=then, otherwise=otherwise):
+            return (*then, *otherwise)
+        case Loop(body=body):
+            return body
+        case _:
+            return ()
+
+
+def named(item: Item) -> Iterator[str]:
+    """Every tensor that an item or one inside it names, repeated ones too."""
+    match item:
+        case Call(arguments=arguments):
+            yield from arguments
+        case Loop():
+            yield from (name for group in item.carried for name in group)
+            yield from (name for group in (*item.gather, *item.scatter) for name in group[:2])
+            yield from (name for name in (item.trip, item.condition, item.next, item.iteration) if name)
+        case _:
+            yield from arguments_read(item)
+            yield from results(item)
+    for inner in nested(item):
+        yield from named(inner)
