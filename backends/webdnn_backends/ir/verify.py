@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
@@ -31,6 +30,7 @@ from webdnn_backends.ir.loops import (
     Vector,
 )
 from webdnn_backends.ir.scalars import OPS, Scalar, compute_type
+from webdnn_backends.ir.statements import assigned
 
 __all__ = ["verify"]
 
@@ -54,7 +54,7 @@ def verify(kernel: Kernel) -> Kernel:
     the Barrier where all invocations arrive.
     """
     names = [buffer.name for buffer in kernel.buffers] + list(kernel.parameters)
-    check = _Check(kernel, frozenset(_assigned(kernel.body)))
+    check = _Check(kernel, assigned(kernel.body))
     if len(set(names)) != len(names):
         check.fail((), f"arguments have distinct names, got {names}")
     for buffer in kernel.buffers:
@@ -301,17 +301,3 @@ class _Check:
 
 def _described(type: Scalar, lanes: int) -> str:
     return type.value if lanes == 1 else f"{type.value} with {lanes} lanes"
-
-
-def _assigned(body: tuple[Stmt, ...]) -> Iterator[str]:
-    for item in body:
-        match item:
-            case Assign(name=name):
-                yield name
-            case Loop(body=inner):
-                yield from _assigned(inner)
-            case If(then=then, otherwise=otherwise):
-                yield from _assigned(then)
-                yield from _assigned(otherwise)
-            case _:
-                pass

@@ -10,14 +10,15 @@ mappings, workgroup memory and barriers have none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from webdnn_backends.emit import Emitted, LaunchShape
 from webdnn_backends.ir.decompose import Definition, define
-from webdnn_backends.ir.loops import Access, Assign, Barrier, If, Kernel, Local, Loop, LoopKind, Space, Stmt
+from webdnn_backends.ir.loops import Access, Barrier, Kernel, Local, Loop, LoopKind, Space, Stmt
 from webdnn_backends.ir.narrow_floats import NARROW_FLOATS, pack, unpack
 from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.ir.statements import assigned, declared, walk
 from webdnn_backends.ir.verify import verify
 from webdnn_backends.js.conversions import TYPED_ARRAYS
 from webdnn_backends.js.helpers import HELPERS, with_dependencies
@@ -54,10 +55,10 @@ class JsFunction:
 def emit(kernel: Kernel) -> JsFunction:
     """The kernel as an exported function. Raises ValueError if it is no loop IR or maps its loops to a GPU."""
     verify(kernel)
-    if any(_maps_to_gpu(statement) for statement in kernel.body):
+    if any(_maps_to_gpu(statement) for statement in walk(kernel.body)):
         raise ValueError(f"kernel {kernel.name}: expected serial and parallel loops, got a mapping to workgroups")
     names = _names(kernel)
-    printer = Printer(kernel, lambda name: names[name], assigned=frozenset(_assigned(kernel.body)))
+    printer = Printer(kernel, lambda name: names[name], assigned=assigned(kernel.body))
     lines = list(printer.block(kernel.body, "  "))
     arguments = [names[buffer.name] for buffer in kernel.buffers] + [names[name] for name in kernel.parameters]
     function = identifier(kernel.name)
@@ -112,9 +113,9 @@ def identifier(name: str) -> str:
 def _define(name: str, definition: Definition) -> JsFunction:
     body = definition.body
     kernel = Kernel(name, (), (), body)
-    declared = [parameter.name for parameter in definition.parameters] + list(_declared(body))
-    names = {declared_name: identifier(declared_name) for declared_name in declared}
-    printer = Printer(kernel, lambda inner: names[inner], assigned=frozenset(_assigned(body)))
+    local = [parameter.name for parameter in definition.parameters] + list(declared(body))
+    names = {name: identifier(name) for name in local}
+    printer = Printer(kernel, lambda inner: names[inner], assigned=assigned(body))
     lines = list(printer.block(body, "  "))
     result = printer.value(definition.result).text
     parameters = ", ".join(names[parameter.name] for parameter in definition.parameters)
@@ -125,8 +126,8 @@ def _define(name: str, definition: Definition) -> JsFunction:
 def _names(kernel: Kernel) -> dict[str, str]:
     """A distinct identifier for every name in the kernel; siblings of the same name share theirs."""
     names: dict[str, str] = {}
-    declared = [buffer.name for buffer in kernel.buffers] + list(kernel.parameters) + list(_declared(kernel.body))
-    for name in declared:
+    every = [buffer.name for buffer in kernel.buffers] + list(kernel.parameters) + list(declared(kernel.body))
+    for name in every:
         if name not in names:
             text = identifier(name)
             while text in names.values():
@@ -144,42 +145,10 @@ def _arguments_comment(kernel: Kernel, names: dict[str, str]) -> str:
     return "".join(lines + [f" * @param {{number}} {names[name]}\n" for name in kernel.parameters])
 
 
-def _declared(body: tuple[Stmt, ...]) -> Iterator[str]:
-    for item in body:
-        match item:
-            case Loop(var=var, body=inner):
-                yield var
-                yield from _declared(inner)
-            case If(then=then, otherwise=otherwise):
-                yield from _declared(then)
-                yield from _declared(otherwise)
-            case Local(name=name):
-                yield name
-            case _:
-                pass
-
-
-def _assigned(body: tuple[Stmt, ...]) -> Iterator[str]:
-    for item in body:
-        match item:
-            case Assign(name=name):
-                yield name
-            case Loop(body=inner):
-                yield from _assigned(inner)
-            case If(then=then, otherwise=otherwise):
-                yield from _assigned(then)
-                yield from _assigned(otherwise)
-            case _:
-                pass
-
-
 def _maps_to_gpu(statement: Stmt) -> bool:
     match statement:
-        case Loop(kind=kind, body=body):
-            allowed = kind in (LoopKind.SERIAL, LoopKind.UNROLL, LoopKind.PARALLEL)
-            return not allowed or any(_maps_to_gpu(item) for item in body)
-        case If(then=then, otherwise=otherwise):
-            return any(_maps_to_gpu(item) for item in (*then, *otherwise))
+        case Loop(kind=kind):
+            return kind not in (LoopKind.SERIAL, LoopKind.UNROLL, LoopKind.PARALLEL)
         case Local(space=space):
             return space is Space.WORKGROUP
         case _:

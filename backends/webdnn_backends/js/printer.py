@@ -30,8 +30,8 @@ from webdnn_backends.ir.loops import (
     Vector,
     subexpressions,
 )
-from webdnn_backends.ir.rewrite import substitute
 from webdnn_backends.ir.scalars import Op, Scalar, storage_type
+from webdnn_backends.ir.statements import replace_variable
 from webdnn_backends.ir.templates import ATOM, Code, Row, fill
 from webdnn_backends.js.conversions import TYPED_ARRAYS, bitcast_row, cast_rows, load_row, store_row
 from webdnn_backends.js.operators import BIT_AND, BIT_OR, CHOICE, OPERATORS, PRODUCT, SHIFT, SUM, UNARY
@@ -227,7 +227,8 @@ class Printer:
         name = self.name_of(local.name)
         if local.size is not None:
             self.local_types[local.name] = storage_type(local.type)
-            self.arrays.append(f"const {name} = new {TYPED_ARRAYS[storage_type(local.type)]}({local.size});")
+            line = f"const {name} = new {TYPED_ARRAYS[storage_type(local.type)]}({local.size});"
+            self.arrays += [line] if line not in self.arrays else []
             return
         keyword = "let" if local.name in self.assigned or local.init is None else "const"
         for lane in range(local.lanes):
@@ -277,7 +278,7 @@ class Printer:
             place = Apply(Op.ADD, (loop.start, Const(step * loop.step)))
             known = isinstance(loop.start, Const)
             at = Const(int(loop.start.value) + step * loop.step) if isinstance(loop.start, Const) else place
-            body = tuple(_replace(item, loop.var, at if known else place) for item in loop.body)
+            body = tuple(replace_variable(item, loop.var, at if known else place) for item in loop.body)
             inside, self.pending = self.pending, []
             if scoped:
                 yield f"{indent}{{"
@@ -285,28 +286,6 @@ class Printer:
             if scoped:
                 yield f"{indent}}}"
             self.pending = inside
-
-
-def _replace(statement: Stmt, name: str, value: Expr) -> Stmt:
-    """The statement with a variable replaced."""
-    into = {name: value}
-    match statement:
-        case Loop():
-            body = tuple(_replace(item, name, value) for item in statement.body)
-            start, extent = substitute(statement.start, into), substitute(statement.extent, into)
-            return Loop(statement.var, extent, body, statement.kind, start, statement.step)
-        case If(condition=condition, then=then, otherwise=otherwise):
-            branches = [tuple(_replace(item, name, value) for item in branch) for branch in (then, otherwise)]
-            return If(substitute(condition, into), branches[0], branches[1])
-        case Store(buffer=buffer, index=index, value=stored):
-            return Store(buffer, substitute(index, into), substitute(stored, into))
-        case Local(init=init) if init is not None:
-            first = substitute(init, into)
-            return Local(statement.name, statement.type, first, statement.size, statement.lanes, statement.space)
-        case Assign(name=target, value=assigned):
-            return Assign(target, substitute(assigned, into))
-        case _:
-            return statement
 
 
 def _has_load(*exprs: Expr) -> bool:
