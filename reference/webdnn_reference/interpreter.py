@@ -16,7 +16,7 @@ from webdnn_reference.binding import Bound, where
 from webdnn_reference.constraints import check_inputs, type_text
 from webdnn_reference.plan import Plan, Step, plan_graph
 from webdnn_reference.registry import Context
-from webdnn_reference.values import as_value, check_declared
+from webdnn_reference.values import as_input, as_value, check_declared
 
 __all__ = ["Interpreter", "Observer", "evaluate_node"]
 
@@ -82,11 +82,12 @@ class Interpreter:
         for name in inputs:
             if name not in declared and name not in self.graph.constants:
                 raise InvalidModelError(f"inputs: expected names among {', '.join(declared) or 'none'}; got '{name}'")
-        values = {name: as_value(value, self._float64) for name, value in inputs.items() if name not in declared}
+        overrides = {name: as_input(value) for name, value in inputs.items() if name not in declared}
+        values = {name: as_value(value, self._float64) for name, value in overrides.items()}
         symbols: dict[str, int] = {}
         for name, value in declared.items():
             if name in inputs:
-                given = as_value(inputs[name], float64=False)
+                given = as_input(inputs[name])
                 check_declared(value, given, symbols)
                 values[name] = as_value(given, self._float64)
             else:

@@ -11,9 +11,17 @@ from webdnn_onnx.errors import DTypeError, ShapeError
 from webdnn_onnx.graph import MapType, OptionalType, SequenceType, TensorType, Type, Value
 from webdnn_reference.numeric import NARROW_FLOATS, Array
 
-__all__ = ["as_value", "check_declared"]
+__all__ = ["as_input", "as_value", "check_declared"]
 
 _FLOAT32 = np.dtype(np.float32)
+
+
+def as_input(value: Any) -> Any:
+    """A caller's value in the form that operators take: as `as_value`, and object arrays hold `str`, never bytes."""
+    if isinstance(value, (list, tuple)):
+        return [as_input(item) for item in value]
+    result = as_value(value, float64=False)
+    return _strings(result) if isinstance(result, np.ndarray) and result.dtype == object else result
 
 
 def as_value(value: Any, float64: bool) -> Any:

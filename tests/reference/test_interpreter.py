@@ -143,6 +143,12 @@ def test_results_of_rank_0_are_arrays() -> None:
     assert got.shape == ()
 
 
+@pytest.mark.parametrize("given", [np.array(["é", "b"]), np.array(["é".encode(), b"b"], object)])
+def test_strings_may_be_given_as_any_text_array(given: Any) -> None:
+    model = parse("g (string[2] x) => (string[2] y) { y = StringConcat(x, x) }", opset=20)
+    assert Interpreter(model).run({"x": given})["y"].tolist() == ["éé", "bb"]
+
+
 def test_model_function_is_called_with_its_attributes() -> None:
     model = parser.parse_model("""
         <ir_version: 9, opset_import: ["" : 18, "local" : 1]>
