@@ -23,10 +23,11 @@ from webdnn_backends.te.tensors import TensorProgram
 from webdnn_onnx.bundle.entry import entry_module, entry_types
 from webdnn_onnx.bundle.folder import bundle_folder
 from webdnn_onnx.bundle.plan import Plan, plan_arena, plan_slots
-from webdnn_onnx.bundle.program import KernelTable, calls_of, kernel_table, program_record
+from webdnn_onnx.bundle.program import KernelTable, bound_symbols, calls_of, kernel_table, program_record
 from webdnn_onnx.bundle.weights import Encoding, WeightFile
 from webdnn_onnx.errors import BackendError, UnsupportedOpError
 from webdnn_onnx.graph import Graph, MapType, OptionalType, SequenceType, Type, Value
+from webdnn_onnx.report.cost import bytes_of, call_macs
 from webdnn_onnx.symbolic import Dim, free_symbols, to_json
 
 __all__ = ["BackendReport", "KernelReport", "Report", "convert", "prepare"]
@@ -37,7 +38,10 @@ Progress: TypeAlias = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class KernelReport:
-    """One kernel call: its name, the ONNX nodes behind it, where it runs and why, its text in the dialect."""
+    """One kernel call: its name, the ONNX nodes behind it, where it runs and why, its text in the dialect.
+
+    macs: multiply-adds of its contractions; bytes: of the tensors that it reads and writes. None where symbolic.
+    """
 
     name: str
     source: tuple[str, ...]
@@ -45,6 +49,8 @@ class KernelReport:
     shape: str
     where: str
     reason: str
+    macs: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -208,7 +214,7 @@ def _write(
         files.update(emitted.files)
         if host.files and backend != "js":
             files.update({f"{backend}.host.js": content for content in host.files.values()})
-        reports.append(_backend_report(backend, program, plan, emitted, table))
+        reports.append(_backend_report(backend, graph, program, plan, emitted, table))
         clock.lap(f"emit {backend}")
     for file_name, content in files.items():
         _put(folder, file_name, content)
@@ -218,7 +224,7 @@ def _write(
         "name": name,
         "inputs": [_port(value) for value in graph.inputs],
         "outputs": [_port(value) for value in graph.outputs],
-        "symbols": sorted(_symbols(graph)),
+        "symbols": sorted(_symbols(graph).union(*(bound_symbols(program.items) for program in compiled.values()))),
         "weights": {"shards": file.finish()},
         "files": {key: _facts(content) for key, content in sorted(files.items())},
         "programs": programs,
@@ -257,15 +263,17 @@ def _put(folder: Path, name: str, content: bytes) -> None:
 
 
 def _backend_report(
-    backend: str, program: CompiledProgram, plan: Plan, emitted: Emitted, table: KernelTable
+    backend: str, graph: Graph, program: CompiledProgram, plan: Plan, emitted: Emitted, table: KernelTable
 ) -> BackendReport:
     calls = []
-    for call in calls_of(program.items):
+    found = list(calls_of(program.items))
+    for call, macs in zip(found, call_macs(graph, [call.source for call in found]), strict=True):
         output = call.arguments[-1]
         shape = "x".join(map(str, program.tensors[output].shape))
         name = table.kernels[table.index[id(call)]].name if id(call) in table.index else call.kernel.name
         where = "js" if call.placed else backend
-        calls.append(KernelReport(name, call.source, output, shape, where, call.placed))
+        moved = bytes_of(program.tensors[name] for name in dict.fromkeys(call.arguments))
+        calls.append(KernelReport(name, call.source, output, shape, where, call.placed, macs, moved))
     static = all(isinstance(live.size, int) for live in plan.ranges)
     return BackendReport(
         backend,
@@ -321,7 +329,7 @@ def _symbols(graph: Graph) -> set[str]:
             kind = kind.element
         if kind is not None and not isinstance(kind, MapType):
             dims.extend(kind.shape or ())
-    return {name for size in dims for name in free_symbols(size)} | set(graph.bindings)
+    return {name for size in dims for name in free_symbols(size)}
 
 
 def _name_of(model: ModelProto | bytes | str | Path | Graph, name: str | None) -> str:

@@ -11,7 +11,7 @@ import pytest
 from webdnn_onnx.convert import BackendReport, KernelReport, Report
 from webdnn_onnx.report import render_report
 
-CALL = KernelReport("conv2d_f32_n1c3", ("stem", "stem/<relu>"), "t1", "1x16x8x8", "webgpu", "")
+CALL = KernelReport("conv2d_f32_n1c3", ("stem", "stem/<relu>"), "t1", "1x16x8x8", "webgpu", "", 27648, 6000)
 SORT = KernelReport("sort_f32_64", ("top",), "t2", "64", "js", "no sorting network")
 WEBGPU = BackendReport(
     "webgpu",
@@ -85,6 +85,8 @@ def test_the_page_is_well_formed_and_needs_nothing_else(page: Tags) -> None:
         "conv2d_f32_n1c3",
         "stem, stem/<relu>",
         "js: no sorting network",
+        "27.6 k",
+        "5.9 KiB",
         "rank above 4",
         "read by two kernels",
         "folded 3 constants & 1 <shape>",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError
 from webdnn_onnx.graph import Graph, Node, Shape, TensorType
 from webdnn_onnx.symbolic import Dim, product
 
-__all__ = ["Cost", "node_cost"]
+__all__ = ["Cost", "bytes_of", "call_macs", "node_cost"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,24 @@ def _count_macs(graph: Graph, node: Node) -> Dim | None:
     return 0
 
 
+class Sized(Protocol):
+    """Anything with an element type and a number of elements."""
+
+    @property
+    def dtype(self) -> DType: ...
+
+    @property
+    def elements(self) -> Dim: ...
+
+
+def bytes_of(tensors: Iterable[Sized]) -> int | None:
+    """Bytes of some tensors together; None if a size is symbolic."""
+    total: Dim = 0
+    for tensor in tensors:
+        total = total + _stored(tensor.elements, tensor.dtype)
+    return total if isinstance(total, int) else None
+
+
 def _times(first: Shape, second: Shape) -> Dim:
     return product([*first, *second])
 
@@ -75,7 +96,33 @@ def _bytes(graph: Graph, names: tuple[str, ...]) -> Dim | None:
         kind = graph.value(name).type
         if not isinstance(kind, TensorType) or kind.shape is None:
             return None
-        elements = product(kind.shape)
-        bits = kind.dtype.bits
-        total = total + (elements * (bits // 8) if bits >= 8 else (elements * bits + 7) // 8)
+        total = total + _stored(product(kind.shape), kind.dtype)
     return total
+
+
+def _stored(elements: Dim, dtype: DType) -> Dim:
+    return elements * (dtype.bits // 8) if dtype.bits >= 8 else (elements * dtype.bits + 7) // 8
+
+
+def call_macs(graph: Graph, sources: Sequence[tuple[str, ...]]) -> list[int | None]:
+    """Multiply-adds of each kernel call, by the nodes of the model that it covers; None where they are symbolic.
+
+    A contraction that became several calls counts for the first of them.
+    """
+    costs: dict[str, tuple[Dim | None, int]] = {}
+    for number, node in enumerate(graph.nodes):
+        macs = _macs(graph, node)
+        if macs != 0:
+            costs.update(dict.fromkeys(node.source, (macs, number)))
+    counted: set[int] = set()
+    found: list[int | None] = []
+    for names in sources:
+        total: Dim | None = 0
+        for name in names:
+            macs, number = costs.get(name, (0, -1))
+            if number in counted or number < 0:
+                continue
+            counted.add(number)
+            total = None if macs is None or total is None else total + macs
+        found.append(total if isinstance(total, int) else None)
+    return found

@@ -6,13 +6,14 @@ Neither holds a clock, a path or anything else that differs between two conversi
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from webdnn_onnx.report.units import format_bytes
+from webdnn_onnx.report.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from webdnn_onnx.convert import BackendReport, KernelReport, Report
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["render_report", "report_data"]
 
 _TITLES = {"webgpu": "WebGPU", "wasm": "WebAssembly", "js": "JavaScript"}
+_CALL_HEADER = ("step", "kernel", "nodes of the model", "output", "multiply-adds", "bytes moved", "runs on")
 _TOP_FAMILIES = 12
+_ELEMENT_TYPE = re.compile(r"_(?:bool|[fiu]\d+|bf16|c64|c128)(?:_|$)")
 
 
 def render_report(report: Report) -> dict[str, str]:
@@ -59,6 +62,8 @@ def _backend_data(item: BackendReport) -> dict[str, Any]:
                 "shape": call.shape,
                 "where": call.where,
                 "reason": call.reason,
+                "macs": call.macs,
+                "bytes": call.bytes,
             }
             for call in item.calls
         ],
@@ -153,11 +158,13 @@ def _kernels(item: BackendReport) -> str:
             _Raw(f"<code>{escape(call.name)}</code>"),
             ", ".join(call.source),
             call.shape,
+            "" if call.macs == 0 else "?" if call.macs is None else format_count(call.macs),
+            "?" if call.bytes is None else format_bytes(call.bytes),
             call.where if not call.reason else f"{call.where}: {call.reason}",
         )
         for position, call in enumerate(item.calls)
     ]
-    table = _table(("step", "kernel", "nodes of the model", "output", "runs on"), rows, numbers=(0,))
+    table = _table(_CALL_HEADER, rows, numbers=(0, 4, 5))
     calls = f"<details><summary>all {len(item.calls)} calls</summary>{table}</details>"
     generic = _pairs("on the generic schedule, and why", item.declined.items(), len(item.declined))
     body = f'<ul class="chips">{chips}</ul>{calls}{generic}'
@@ -219,8 +226,8 @@ def _section(title: str, body: str) -> str:
 
 
 def _family(call: KernelReport) -> str:
-    """A kernel's name without its sizes: conv2d_f32_n1c3 -> conv2d."""
-    return call.name.split("_", 1)[0]
+    """A kernel's name without its element type and sizes: max_pool_f32_1x24x4x4 -> max_pool."""
+    return _ELEMENT_TYPE.split(call.name, maxsplit=1)[0]
 
 
 def _title(backend: str) -> str:
