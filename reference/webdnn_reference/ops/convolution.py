@@ -50,7 +50,7 @@ def convolve(x: Array, w: Array, windows: Windows, group: int) -> Array:
     if windows.is_pointwise:
         columns = padded.reshape(batch, group, channels // group, -1)
         return np.asarray(w.reshape(group, features // group, -1) @ columns).reshape(batch, features, *windows.outputs)
-    if channels == group:
+    if channels == group > 1:
         return _depthwise(padded, w, windows)
     return _by_slabs(padded, w, windows, group)
 
