@@ -28,9 +28,9 @@ await Promise.all([
     outfile: "dist/webdnn.classic.js",
     format: "iife",
     globalName: "WebDNN",
-    // A classic script has no import.meta; its own URL is known only while it is first executed.
-    define: { "import.meta.url": "webdnnScript" },
-    banner: { js: `${banner("the first WebDNN's interface, classic script").js}\nvar webdnnScript = document.currentScript ? document.currentScript.src : location.href;` },
+    define: { "import.meta.url": "scriptUrl" },
+    inject: ["tools/script-url.js"],
+    banner: banner("the first WebDNN's interface, classic script"),
   }),
 ]);
 
