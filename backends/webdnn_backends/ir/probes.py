@@ -172,7 +172,7 @@ def _operands(op: Op, type: Scalar, denormals: bool) -> list[Array]:
 def _values(type: Scalar, denormals: bool) -> Array:
     dtype = meanings.numpy_type(type)
     if type is Scalar.BOOL:
-        return np.array([False, True])
+        return np.array([False, True, True, False])
     rng = np.random.default_rng(11)
     if type.is_float:
         spread = rng.standard_normal(24) * np.exp2(rng.uniform(-8, 8, 24))
@@ -276,11 +276,9 @@ def bitcast_probes() -> Iterator[Probe]:
     for group in groups:
         for source in group:
             for to in group:
-                values = _values(source, False)
-                values = values[~np.isnan(values)] if source.is_float else values
-                pattern = values.view(meanings.numpy_type(to))
-                if to.is_float:
-                    values = values[np.isfinite(pattern) & (np.abs(pattern) > 1e-30)]
+                floats = group[2] in (source, to)
+                values = _values(group[2] if floats else source, False)
+                values = values[~np.isnan(values)].view(meanings.numpy_type(source)) if floats else values
                 buffers = (
                     BufferParameter("x", storage_type(source), Access.READ),
                     BufferParameter("y", storage_type(to), Access.WRITE),

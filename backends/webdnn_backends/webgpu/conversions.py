@@ -71,7 +71,9 @@ def cast_rows(source: Scalar, to: DType) -> tuple[Row, ...]:
             return ()
         if source in WIDE:
             return (Row("any({a} != vec2<u32>(0u))"),)
-        return (Row(f"{{a:{TIGHT}}} != {_zero(source)}", 1),)
+        if source is Scalar.F32:
+            return (Row(f"!({{a:{TIGHT}}} == {{T}}(0f))", UNARY),)
+        return (Row(f"{{a:{TIGHT}}} != {'{I}(0)' if source is Scalar.I32 else '{U}(0u)'}", 1),)
     if to.is_float:
         single = _to_single(source)
         if to is DType.FLOAT32:
@@ -92,10 +94,6 @@ def cast_rows(source: Scalar, to: DType) -> tuple[Row, ...]:
     else:
         steps = (Row("{I}({a})" if signed else "{U}({a})"),)
     return (*steps, _NARROWING[to]) if to in _NARROWING else steps
-
-
-def _zero(source: Scalar) -> str:
-    return {Scalar.F32: "{T}(0f)", Scalar.I32: "{I}(0)", Scalar.U32: "{U}(0u)"}[source]
 
 
 def _to_single(source: Scalar) -> tuple[Row, ...]:

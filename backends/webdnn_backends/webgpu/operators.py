@@ -12,6 +12,7 @@ Where WGSL's own function is looser than the operator's meaning, the row calls t
 | sinh, cosh, tanh, a...h | inherited, tanh overflows in places  | sinh_f32, ...: 4 ULP       |
 | float %                 | a - b*trunc(a/b), rounded            | rem_f32, exact             |
 | min, max, sign          | NaN indeterminate                    | min_f32, ...: by bits      |
+| float !=                | false for NaN on some devices        | !(a == b)                  |
 | sqrt, /                 | 4.5 and 2.5 ULP                      | as they are                |
 | integer / and %         | x/0 = x                              | div_i32, ...: x/0 = 0      |
 | << and >>               | the count modulo 32                  | shl_i32, ...: guarded      |
@@ -95,6 +96,7 @@ _F32 = {
     Op.IS_INF: _call("is_inf{x}", 1),
     **{op: _call(f"{op.value}_f32{{x}}", len(define(op, Scalar.F32).parameters)) for op in DEFINED},
     **_COMPARISONS,
+    Op.NE: Row(f"!({{a:{TIGHT}}} == {{b:{TIGHT}}})", UNARY),
 }
 _I32 = {
     Op.ADD: _sum("+"),
@@ -123,7 +125,7 @@ _U32 = {
     Op.FLOOR_MOD: _call("rem_u32{x}", 2),
     Op.NEG: Row("~{a:16} + 1u", SUM),
     Op.ABS: Row("{a:20}"),
-    Op.SIGN: Row("min({a}, 1u)"),
+    Op.SIGN: Row("min({a}, {U}(1u))"),
     Op.SHL: _call("shl_u32{x}", 2),
     Op.SHR: _call("shr_u32{x}", 2),
 }

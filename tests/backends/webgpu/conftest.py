@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pytest
 
 from webdnn_backends.ir.probes import Probe
-from webdnn_backends.webgpu import DEFAULT, DeviceProfile, WgslKernel, emit
+from webdnn_backends.webgpu import WgslKernel, emit
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import evaluate
 
 Array = npt.NDArray[Any]
-RunProbes = Callable[[Iterable[Probe]], dict[str, dict[str, Array]]]
+RunProbes = Callable[..., dict[str, dict[str, Array]]]
 
 MODULES = Path(os.environ.get("WEBDNN_NODE_MODULES", Path(__file__).parents[3] / "runtime" / "node_modules"))
 SOFTWARE = ("/usr/lib/chromium/vk_swiftshader_icd.json", "/opt/google/chrome/vk_swiftshader_icd.json")
@@ -29,7 +29,7 @@ SOFTWARE = ("/usr/lib/chromium/vk_swiftshader_icd.json", "/opt/google/chrome/vk_
 @pytest.fixture
 def run_probes(tmp_path: Path) -> RunProbes:
     """The buffers that each probe leaves; skips where Node or an adapter is missing, fails where WGSL is refused."""
-    return lambda probes: run(list(probes), tmp_path)
+    return lambda cases, shaders=None: run(list(cases), tmp_path, shaders)
 
 
 def run(
@@ -39,7 +39,7 @@ def run(
         pytest.skip("node is not on PATH")
     data, runs, places = bytearray(), [], []
     for probe in probes:
-        shader = (emitted or {}).get(probe.id) or emit(probe.kernel, profile())
+        shader = (emitted or {}).get(probe.id) or emit(probe.kernel)
         buffers, place = [], {}
         for buffer in probe.kernel.buffers:
             content = packed(probe.buffers[buffer.name], buffer.dtype)
@@ -70,14 +70,10 @@ def run(
     }
 
 
-def profile() -> DeviceProfile:
-    return DEFAULT
-
-
 def drive(runs: list[dict[str, Any]], data: bytes, folder: Path) -> tuple[dict[str, Any], bytes]:
-    job = {"data": str(folder / "data"), "output": str(folder / "out"), "runs": runs}
+    paths = {name: str(folder / name) for name in ("data", "output", "answer")}
     (folder / "data").write_bytes(data)
-    (folder / "job.json").write_text(json.dumps(job))
+    (folder / "job.json").write_text(json.dumps({**paths, "runs": runs}))
     environment = dict(os.environ)
     for icd in SOFTWARE:
         if "VK_ICD_FILENAMES" not in environment and Path(icd).is_file():
@@ -87,10 +83,10 @@ def drive(runs: list[dict[str, Any]], data: bytes, folder: Path) -> tuple[dict[s
     command = ["node", Path(__file__).with_name("driver.mjs"), folder / "job.json", MODULES.parent]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads((folder / "answer").read_text())
     if "unavailable" in answer:
         pytest.skip(f"WebGPU under Node: {answer['unavailable']}")
-    return answer, (folder / "out").read_bytes()
+    return answer, (folder / "output").read_bytes()
 
 
 def packed(array: Array, dtype: DType) -> bytes:

@@ -1,13 +1,16 @@
 // Runs WGSL kernels in Dawn under Node. node driver.mjs JOB.json: {data, output, runs: [{name, text, entry, bindings,
 // buffers: [{offset, bytes}], parameters, grid}]}; `data` holds the buffers of all runs, `output` receives them as they are
-// afterwards. Prints one JSON object: {adapter} and {errors: {run: message}}; {unavailable: why} where there is no adapter.
+// afterwards, and `answer` {adapter, errors: {run: message}, times} or {unavailable: why}.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { performance } from "node:perf_hooks";
 import { pathToFileURL } from "node:url";
 
 const job = JSON.parse(readFileSync(process.argv[2], "utf8"));
-const give = (answer) => process.stdout.write(JSON.stringify(answer), () => process.exit(0));
+const give = (answer) => {
+  writeFileSync(job.answer, JSON.stringify(answer));
+  process.exit(0);
+};
 
 let dawn;
 try {
@@ -15,14 +18,12 @@ try {
   dawn = await import(pathToFileURL(require.resolve("webgpu")).href);
 } catch (error) {
   give({ unavailable: `the npm package webgpu: ${error.message.split("\n")[0]}` });
-  await new Promise(() => {});
 }
 Object.assign(globalThis, dawn.globals);
 const gpu = dawn.create([]);
 const adapter = await gpu.requestAdapter();
 if (!adapter) {
   give({ unavailable: "no WebGPU adapter" });
-  await new Promise(() => {});
 }
 const device = await adapter.requestDevice();
 const data = readFileSync(job.data);

@@ -1,0 +1,14 @@
+@group(0) @binding(0) var<storage, read> x: array<f32>; // float32
+@group(0) @binding(1) var<storage, read_write> y: array<f32>; // float32
+@group(0) @binding(2) var<uniform> parameters: array<vec4<i32>, 1>;
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+  let n = parameters[0].x;
+  let index = (group.y * groups.x + group.x) * 64u + local.x;
+  if (index >= u32(n) * 4u) { return; }
+  let rest1_ = index / 4u;
+  let j = i32(index % 4u);
+  let i = i32(rest1_);
+  y[i * 4 + j] = x[j * 7 + i];
+}
