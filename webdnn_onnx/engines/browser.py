@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 from webdnn_onnx.engines.pipe import DevTools, DevToolsClosedError
 from webdnn_onnx.errors import BackendError
 
-__all__ = ["GPU", "Browser", "Tab", "find_chromium"]
+__all__ = ["GPU", "Browser", "Tab", "chromium_flags", "find_chromium", "has_gpu"]
 
 GPU: TypeAlias = Literal["auto", "software", "hardware"]
 """Which WebGPU adapter: SwiftShader on the CPU, the machine's own, or its own where it seems to have one."""

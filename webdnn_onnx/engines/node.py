@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from webdnn_onnx.engines.browser import has_gpu
 from webdnn_onnx.engines.engine import Engine, RunResult
 from webdnn_onnx.engines.messages import bundle_stamp, js_error, request, result
 from webdnn_onnx.engines.tensors import RunValue, decode, encode
@@ -20,6 +21,9 @@ from webdnn_onnx.errors import BackendError
 __all__ = ["NodeEngine", "find_node"]
 
 _FLAGS = ("--no-warnings", "--experimental-wasm-relaxed-simd")
+_VULKAN_CHOICES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
+_SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+"""The Vulkan driver on the CPU that Debian's Chromium brings: with it, WebGPU runs on machines without a GPU."""
 
 
 def find_node() -> Path:
@@ -44,6 +48,8 @@ class NodeEngine(Engine):
         self._environment = dict(os.environ)
         if modules is not None:
             self._environment.setdefault("WEBDNN_NODE_MODULES", str(Path(modules).resolve()))
+        if not has_gpu() and not any(name in os.environ for name in _VULKAN_CHOICES) and _SWIFTSHADER.exists():
+            self._environment["VK_ICD_FILENAMES"] = str(_SWIFTSHADER)
         self._process: subprocess.Popen[bytes] | None = None
         self._stamps: dict[str, int] = {}
         self._printed: deque[str] = deque(maxlen=200)
