@@ -28,6 +28,11 @@ class NodeChecker:
             return
         if not _has_schema(node.op_type, self._opsets[domain], domain):
             return
+        if node.domain != domain:  # the checker knows the domain "" by that name only
+            renamed = NodeProto()
+            renamed.CopyFrom(node)
+            renamed.domain = domain
+            node = renamed
         try:
             checker.check_node(node, self._context)
         except checker.ValidationError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from webdnn_onnx.dtypes import DType
+from webdnn_onnx.errors import ShapeError
 from webdnn_onnx.graph import Graph, OptionalType, SequenceType, TensorType, Type
 from webdnn_onnx.infer.call import Call
 from webdnn_onnx.infer.registry import rule
@@ -68,18 +69,31 @@ def _outside(kind: Type | None, scope: Scope, call: Call, output: int, shift: in
 
 @rule("If")
 def if_(call: Call) -> Sequence[Type | None]:
-    """What both branches agree on; a dimension in which they differ is known once the branch has run."""
+    """What both branches agree on; a dimension in which they differ is known once the branch has run.
+
+    A branch that contradicts the sizes around it cannot be taken with them: the other one then decides.
+    """
     branches: list[list[Type | None]] = []
-    for name in ("then_branch", "else_branch"):
+    known = call.known(0)
+    condition = known[0] if known is not None and len(known) == 1 else None
+    errors: list[ShapeError] = []
+    for name, taken in (("then_branch", 1), ("else_branch", 0)):
         graph = call.attribute(name)
         if not isinstance(graph, Graph):
             raise call.dtype_error(f"attribute '{name}'", "a graph", "none")
-        inferred, scope = call.nested(graph, call.scope, (), ())
+        try:
+            inferred, scope = call.nested(graph, call.scope, (), ())
+        except ShapeError as error:
+            errors.append(error)
+            continue
         call.graphs[name] = inferred
-        branches.append([_outside(value.type, scope, call, index) for index, value in enumerate(inferred.outputs)])
-    known = call.known(0)
-    if known is not None and len(known) == 1 and isinstance(known[0], int):
-        return branches[0 if known[0] else 1]
+        types = [_outside(value.type, scope, call, index) for index, value in enumerate(inferred.outputs)]
+        if not isinstance(condition, int) or bool(condition) == bool(taken):
+            branches.append(types)
+    if not branches:
+        raise errors[0]
+    if len(branches) == 1:
+        return branches[0]
     return [
         merge(then, otherwise, partial(call.fresh, output=index))
         for index, (then, otherwise) in enumerate(zip(*branches, strict=False))

@@ -12,7 +12,7 @@ import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Shape
-from webdnn_onnx.infer.call import Call
+from webdnn_onnx.infer.call import Call, UnknownRankError
 from webdnn_onnx.infer.registry import Elements, element_rule
 from webdnn_onnx.symbolic import Dim, equal, less, lower_bound, maximum, minimum, product, select
 
@@ -22,8 +22,11 @@ Results = list[Elements | None]
 
 
 def _fixed(shape: Shape) -> tuple[int, ...]:
-    assert all(isinstance(dim, int) for dim in shape), "an element rule is called with shapes of numbers"
-    return tuple(dim for dim in shape if isinstance(dim, int))
+    """The shape, if it is all numbers; otherwise the rule ends without a result."""
+    fixed = tuple(dim for dim in shape if isinstance(dim, int))
+    if len(fixed) != len(shape):
+        raise UnknownRankError
+    return fixed
 
 
 def _indices(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
