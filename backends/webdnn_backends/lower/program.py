@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from webdnn_backends.ir.loops import Axis, Read
 from webdnn_backends.ir.scalars import compute_type
@@ -11,7 +11,7 @@ from webdnn_backends.lower.registry import LOWERINGS
 from webdnn_backends.lower.state import LoweringState
 from webdnn_backends.te.tensors import Copy, Stage, TensorProgram
 from webdnn_onnx.errors import UnsupportedOpError
-from webdnn_onnx.graph import Graph
+from webdnn_onnx.graph import Graph, Node
 from webdnn_onnx.symbolic import Dim
 
 __all__ = ["lower_graph", "lower_nodes", "unsupported_nodes"]
@@ -59,13 +59,19 @@ def _output(state: LoweringState, name: str, inputs: set[str]) -> str:
 
 
 def unsupported_nodes(graph: Graph) -> list[str]:
-    """One line for every operator of the graph that has no lowering at its version."""
-    lines: dict[str, None] = {}
-    for node in graph.nodes:
+    """One line for every operator of the graph that has no lowering at its version, naming the first node that uses it."""
+    lines: dict[tuple[str, str, int], str] = {}
+    for node in _with_nested(graph):
         try:
-            LOWERINGS.get(node.op, node.opset, node.domain)
+            LOWERINGS.get(node.op, node.opset, node.domain, node.source[0] if node.source else node.name)
         except UnsupportedOpError as error:
-            lines.setdefault(str(error))
+            lines.setdefault((node.domain, node.op, node.opset), str(error))
+    return list(lines.values())
+
+
+def _with_nested(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph and of the graphs nested in it."""
+    for node in graph.nodes:
+        yield node
         for subgraph in node.subgraphs:
-            lines.update(dict.fromkeys(unsupported_nodes(subgraph)))
-    return list(lines)
+            yield from _with_nested(subgraph)
