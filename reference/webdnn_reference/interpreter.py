@@ -71,11 +71,12 @@ class Interpreter:
             f"input_{index}" if value is not None or node.input(index) else "" for index, value in enumerate(inputs)
         )
         values = {name: as_value(value, self._float64) for name, value in zip(names, inputs, strict=True) if name}
-        outputs = tuple(f"output_{index}" for index in range(max(1, len(node.outputs))))
+        outputs = tuple(f"output_{index}" if name else "" for index, name in enumerate(node.outputs))
         alone = Node(node.op, names, outputs, node.attributes, node.domain, node.opset, node.name, node.source)
-        plan = plan_graph(Graph((), (), (alone,)), outputs)
+        plan = plan_graph(Graph((), (), (alone,)), tuple(filter(None, outputs)))
         with np.errstate(all="ignore"):
-            return tuple(self._run_plan(plan, values, None, "").values())
+            results = self._run_plan(plan, values, None, "")
+        return tuple(results[name] if name else None for name in outputs)
 
     def _bind_inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         declared = {value.name: value for value in self.graph.inputs}
@@ -190,7 +191,7 @@ class Interpreter:
 def evaluate_node(
     node: Node, inputs: Sequence[Any], *, float64: bool = False, seed: int | None = None
 ) -> tuple[Any, ...]:
-    """The outputs of one node on these inputs (None where absent), for constant folding.
+    """The outputs of one node (None where it names none) on these inputs (None where absent), for constant folding.
 
     Its subgraphs, if any, must not read values from around them. Raises as `Interpreter.run` does.
     """

@@ -186,6 +186,17 @@ def test_branch_sees_the_values_around_it() -> None:
     assert Interpreter(model).run({"c": np.array(False), "x": x})["y"] == 3
 
 
+def test_absent_output_is_none_and_not_counted() -> None:
+    x = np.array([3, 1, 3], np.float32)
+    values, indices = evaluate_node(Node("TopK", ("x", "k"), ("v", "i"), opset=18), [x, np.array([1])])
+    assert (values.tolist(), indices.tolist()) == ([3], [0])
+    absent, indices = evaluate_node(Node("TopK", ("x", "k"), ("", "i"), opset=18), [x, np.array([1])])
+    assert absent is None
+    assert indices.tolist() == [0]
+    halves = evaluate_node(Node("Split", ("x",), ("a", "b", ""), opset=11), [x[:2]])
+    assert [None if half is None else half.tolist() for half in halves] == [[3], [1], None]
+
+
 def test_unknown_operator_is_named_with_its_node_and_opset() -> None:
     with pytest.raises(UnsupportedOpError, match=r"acme\.Frob 'n' \(opset 3\)"):
         evaluate_node(node("Frob", 3, domain="acme"), [np.zeros(1)])
