@@ -59,7 +59,7 @@ def _output(state: LoweringState, name: str, inputs: set[str]) -> str:
 
 
 def unsupported_nodes(graph: Graph) -> list[str]:
-    """One line for every operator of the graph that has no lowering at its version, naming the first node that uses it."""
+    """One line per operator of the graph that has no lowering at its version, with the first node that uses it."""
     lines: dict[tuple[str, str, int], str] = {}
     for node in _with_nested(graph):
         try:
