@@ -105,6 +105,11 @@ def test_deform_conv_without_offsets_is_conv() -> None:
     np.testing.assert_allclose(got, run("Conv", x, w, opset=11, group=2), rtol=1e-12)
 
 
+def test_deform_conv_of_an_empty_batch_is_empty() -> None:
+    x, w, offset = np.zeros((0, 2, 5, 5)), np.zeros((3, 2, 3, 3)), np.zeros((0, 18, 3, 3))
+    assert run("DeformConv", x, w, offset, opset=19).shape == (0, 3, 3, 3)
+
+
 def test_deform_conv_in_three_dimensions() -> None:
     x, w = filled((1, 2, 4, 5, 3), np.float64, 1), filled((3, 2, 2, 2, 2), np.float64, 2)
     offset = np.zeros((1, 8 * 3, 3, 4, 2))

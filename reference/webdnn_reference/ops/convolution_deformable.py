@@ -35,9 +35,11 @@ def _sample(x: Array, places: list[Array]) -> Array:
     batch, groups, members = x.shape[:3]
     sizes = x.shape[3:]
     shape = places[0].shape[2:]
+    result = np.zeros((batch, groups, members, *shape), x.dtype)
+    if not result.size or not x.size:
+        return result
     flat = x.reshape(batch, groups, members, -1)
     floors = [np.floor(place) for place in places]
-    result = np.zeros((batch, groups, members, *shape), x.dtype)
     for corner in itertools.product((0, 1), repeat=len(sizes)):
         weight = np.ones((batch, groups, *shape), x.dtype)
         index = np.zeros((batch, groups, *shape), np.int64)
