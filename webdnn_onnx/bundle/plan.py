@@ -132,15 +132,14 @@ def check_plan(plan: Plan) -> None:
     spans = [(offset, offset + int(str(ranges[name].size)), ranges[name]) for name, offset in plan.offsets.items()] + [
         (slot * 2, slot * 2 + 1, ranges[name]) for name, slot in plan.slots.items()
     ]
-    spans.sort(key=lambda span: span[0])
+    spans = sorted((span for span in spans if span[1] > span[0]), key=lambda span: span[0])
     active: list[tuple[int, int, Live]] = []
     for begin, end, live in spans:
         active = [entry for entry in active if entry[1] > begin]
         for _, _, other in active:
             apart = other.last < live.first or live.last < other.first
             assert apart, f"memory plan: '{live.name}' and '{other.name}' overlap while both live"
-        if end > begin:
-            active.append((begin, end, live))
+        active.append((begin, end, live))
 
 
 def _aligned(size: int) -> int:

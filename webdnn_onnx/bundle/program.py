@@ -13,7 +13,7 @@ from webdnn_backends.te.tensors import Bind, Call, Copy, Host, If, Item, Loop, n
 from webdnn_onnx.bundle.plan import Plan, storage_size
 from webdnn_onnx.symbolic import Dim, substitute, to_json
 
-__all__ = ["KernelTable", "calls_of", "kernel_table", "program_record"]
+__all__ = ["KernelTable", "bound_symbols", "calls_of", "kernel_table", "program_record"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,19 @@ def calls_of(items: Sequence[Item]) -> list[Call]:
         if isinstance(item, Call):
             found.append(item)
         found.extend(calls_of(nested(item)))
+    return found
+
+
+def bound_symbols(items: Sequence[Item]) -> set[str]:
+    """The symbols that get their values while the items run."""
+    found: set[str] = set()
+    for item in items:
+        match item:
+            case Bind(symbols=symbols):
+                found.update(name for name, _, _ in symbols)
+            case Loop(symbol=iteration, count=count):
+                found.update(name for name in (iteration, count) if name)
+        found |= bound_symbols(nested(item))
     return found
 
 

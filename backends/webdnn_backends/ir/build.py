@@ -152,5 +152,5 @@ _CALLS: dict[str, Callable[[Expr, Expr], Expr]] = {
 
 def _atom(atom: Symbol | Call) -> Expr:
     if isinstance(atom, Symbol):
-        return Var(atom.name)
+        return Var(atom.name, signed=atom.signed)
     return _CALLS[atom.function](dim(atom.left), dim(atom.right))

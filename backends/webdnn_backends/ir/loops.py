@@ -53,11 +53,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Var:
-    """A loop variable, a parameter or a `Local` register."""
+    """A loop variable, a parameter or a `Local` register. signed: a parameter that may be negative, unlike a size."""
 
     name: str
     type: Scalar = Scalar.I32
     lanes: int = 1
+    signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -359,12 +360,14 @@ class Kernel:
 
     buffers, parameters: the arguments, in order. body: at most one perfect nest of PARALLEL loops at the top, or a GPU
     mapping of WORKGROUP loops around INVOCATION loops.
+    plain: the same computation, arguments and parallel range for WebAssembly without relaxed SIMD, where that differs.
     """
 
     name: str
     buffers: tuple[BufferParameter, ...]
     parameters: tuple[str, ...]
     body: tuple[Stmt, ...]
+    plain: Kernel | None = None
 
     def buffer(self, name: str) -> BufferParameter:
         """The argument with that name. Raises KeyError."""

@@ -88,7 +88,7 @@ def rewrite(expr: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
     return visit(expr)
 
 
-def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
+def substitute(expr: Expr, values: Mapping[str, Expr] | Mapping[str, Var]) -> Expr:
     """The expression with variables replaced, all at once. Axes of a Reduce inside must not be among them."""
     if not values:
         return expr

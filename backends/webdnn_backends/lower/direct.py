@@ -29,6 +29,7 @@ from webdnn_backends.ir.loops import (
     Stmt,
     Store,
     Var,
+    subexpressions,
 )
 from webdnn_backends.ir.rewrite import free_variables, substitute
 from webdnn_backends.ir.scalars import compute_type
@@ -113,11 +114,10 @@ class Direct:
     def run(self, *body: Stmt) -> None:
         """Finish the kernel and add its call to the program."""
         statements = tuple(map_expressions(part, lambda expr: simplify(expr, ())) for part in body)
-        free: dict[str, None] = {}
+        free: dict[str, Var] = {}
         for part in statements:
             _free(part, frozenset(), free)
-        names = {name: f"n{position}" for position, name in enumerate(free)}
-        values: dict[str, Expr] = {old: Var(new) for old, new in names.items()}
+        values = {old: Var(f"n{position}", signed=var.signed) for position, (old, var) in enumerate(free.items())}
         statements = tuple(map_expressions(part, lambda expr: substitute(expr, values)) for part in statements)
         buffers = tuple(
             BufferParameter(operand.buffer, operand.tensor.dtype, self.access[name])
@@ -128,8 +128,8 @@ class Direct:
             self.context.output(),
         )
         title = f"{self.name}_{short_dtype(written.dtype)}_{shape_name(written.shape)}"
-        kernel = Kernel(title, buffers, tuple(names.values()), statements)
-        self.context.call(kernel, tuple(self.operands), tuple(symbol(name) for name in names))
+        kernel = Kernel(title, buffers, tuple(var.name for var in values.values()), statements)
+        self.context.call(kernel, tuple(self.operands), tuple(symbol(name) for name in values))
 
 
 def map_expressions(statement: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
@@ -154,13 +154,14 @@ def map_expressions(statement: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
             return statement
 
 
-def _free(statement: Stmt, bound: frozenset[str], found: dict[str, None]) -> frozenset[str]:
+def _free(statement: Stmt, bound: frozenset[str], found: dict[str, Var]) -> frozenset[str]:
     """Collect the variables that nothing in the kernel declares; returns what is bound behind the statement."""
 
     def look(*exprs: Expr) -> None:
         for expr in exprs:
             for name in sorted(free_variables(expr) - bound):
-                found.setdefault(name)
+                signed = any(part == Var(name, signed=True) for part in subexpressions(expr))
+                found.setdefault(name, Var(name, signed=signed))
 
     def block(body: tuple[Stmt, ...], scope: frozenset[str]) -> None:
         for part in body:

@@ -7,7 +7,7 @@ innermost loop runs four elements at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -67,14 +67,14 @@ def generic(stage: Stage, context: ScheduleContext, options: GenericOptions) -> 
     return _Scheduler(stage, context, options).run()
 
 
-def parameters_of(exprs: Sequence[Expr], bound: set[str]) -> dict[str, str]:
-    """Free variables that are no loop variables (symbolic sizes) -> kernel parameter names."""
-    names: dict[str, str] = {}
+def parameters_of(exprs: Sequence[Expr], bound: set[str]) -> dict[str, Var]:
+    """Free variables that are no loop variables (symbolic sizes) -> kernel parameters, named by position."""
+    signed = {part.name for expr in exprs for part in subexpressions(expr) if isinstance(part, Var) and part.signed}
+    found: dict[str, Var] = {}
     for expr in exprs:
-        for name in sorted(free_variables(expr)):
-            if name not in bound:
-                names.setdefault(name, f"n{len(names)}")
-    return names
+        for name in sorted(free_variables(expr) - bound):
+            found.setdefault(name, Var(f"n{len(found)}", signed=name in signed))
+    return found
 
 
 @dataclass
@@ -106,10 +106,10 @@ class _Scheduler:
         axes, body, target = _merge_axes([axis for axis in axes if axis.extent != 1], body, target)
         bound = {axis.name for axis in axes}
         extents = [build.dim(axis.extent) for axis in axes]
-        names = parameters_of([*extents, *_reduce_extents(body), body, target], bound)
-        values: dict[str, Expr] = {old: Var(new) for old, new in names.items()}
-        renamed = [Axis(axis.name, _rename_dim(axis.extent, names)) for axis in axes]
-        statements = self._loops(renamed, _rename(body, names, values), substitute(target, values))
+        values = parameters_of([*extents, *_reduce_extents(body), body, target], bound)
+        names = {old: new.name for old, new in values.items()}
+        renamed = [Axis(axis.name, _rename_dim(axis.extent, values)) for axis in axes]
+        statements = self._loops(renamed, _rename(body, values), substitute(target, values))
         buffers = (
             *(BufferParameter(new, self.context.tensors[old].dtype, Access.READ) for old, new in self.buffers.items()),
             BufferParameter("out", self.output.dtype, Access.WRITE),
@@ -477,21 +477,21 @@ def _reduce_extents(body: Expr) -> list[Expr]:
     return [build.dim(axis.extent) for part in subexpressions(body) if isinstance(part, Reduce) for axis in part.axes]
 
 
-def _rename_dim(dim: Dim, names: dict[str, str]) -> Dim:
-    return substitute_dim(dim, {old: symbol(new) for old, new in names.items()})
+def _rename_dim(dim: Dim, values: Mapping[str, Var]) -> Dim:
+    return substitute_dim(dim, {old: symbol(new.name, signed=new.signed) for old, new in values.items()})
 
 
-def _rename(body: Expr, names: dict[str, str], values: dict[str, Expr]) -> Expr:
+def _rename(body: Expr, values: Mapping[str, Var]) -> Expr:
     def visit(part: Expr) -> Expr:
-        part = map_children(part, visit)
         if isinstance(part, Var):
             return values.get(part.name, part)
+        part = map_children(part, visit)
         if isinstance(part, Reduce):
-            axes = tuple(Axis(axis.name, _rename_dim(axis.extent, names)) for axis in part.axes)
+            axes = tuple(Axis(axis.name, _rename_dim(axis.extent, values)) for axis in part.axes)
             return Reduce(part.op, axes, part.body)
         return part
 
-    return visit(body) if names else body
+    return visit(body) if values else body
 
 
 def _merge_axes(axes: list[Axis], body: Expr, target: Expr) -> tuple[list[Axis], Expr, Expr]:

@@ -14,7 +14,7 @@ from webdnn_backends.ir.loops import Apply, Axis, Cast, Const, Expr, Load, Read,
 from webdnn_backends.ir.rewrite import map_children
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim, Sum, Symbol, lower_bound, maximum, minimum, substitute, symbol
+from webdnn_onnx.symbolic import Dim, Sum, Symbol, equal, less, lower_bound, maximum, minimum, substitute, symbol
 
 __all__ = ["IndexAlgebra", "simplify"]
 
@@ -37,10 +37,12 @@ class IndexAlgebra:
         match expr:
             case Const(value=value):
                 return int(value)
-            case Var(name=name):
-                return symbol(name)
+            case Var(name=name, signed=signed):
+                return symbol(name, signed=signed)
             case Apply(op=op, args=args) if op in _ARITHMETIC:
                 return _ARITHMETIC[op](self, *(self.to_dim(arg) for arg in args))
+            case Cast(to=DType.INT32, arg=Apply(op=Op.EQ | Op.LT as op, args=(left, right))) if left.type is Scalar.I32:
+                return (equal if op is Op.EQ else less)(self.to_dim(left), self.to_dim(right))
         name = self.opaque.setdefault(expr, f"{_SIGNED}{len(self.opaque)}")
         return symbol(name, signed=True)
 
