@@ -105,9 +105,9 @@ def test_shapes_broadcast_or_are_refused() -> None:
     assert [array.shape for array in broadcast(x, y)] == [(2, 3), (2, 3)]
     assert [array.shape for array in broadcastable(x, y)] == [(2, 1), (3,)]
     assert unidirectional(y, (2, 3)).shape == (2, 3)
-    for refuse in (lambda: broadcast(np.zeros(2), y), lambda: broadcastable(np.zeros(2), y)):
+    for function in (broadcast, broadcastable):
         with pytest.raises(ShapeError, match=r"\[2\] and \[3\]"):
-            refuse()
+            function(np.zeros(2), y)
     with pytest.raises(ShapeError, match="broadcasts to"):
         unidirectional(np.zeros((2, 3)), (3,))
 
