@@ -96,6 +96,9 @@ def _inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
     _fixing(parser)
     parser.add_argument("--nodes", action="store_true", help="list every node, not only the operators")
+    parser.add_argument(
+        "--placement", action="store_true", help="compile it too, and say which kernels leave their backend, and why"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 

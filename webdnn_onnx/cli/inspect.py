@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from webdnn_onnx.cli.arguments import BACKENDS
 from webdnn_onnx.cli.fixing import parse_dims, parse_shapes
+from webdnn_onnx.cli.progress import Progress
 from webdnn_onnx.cli.table import format_table
 from webdnn_onnx.graph import Graph, Node, TensorType
 from webdnn_onnx.report.cost import Cost, node_cost
@@ -44,11 +46,47 @@ def run(arguments: argparse.Namespace) -> int:
         graph = specialize(graph, shapes=shapes, dims=dims)
     graph = infer(graph)
     rows = list(_rows(graph))
+    placement = None
+    if arguments.placement and not _missing(rows):
+        with Progress(quiet=arguments.json) as progress:
+            placement = _placement(graph, progress)
     if arguments.json:
-        print(json.dumps(_facts(graph, rows)))
+        print(json.dumps(_facts(graph, rows) | ({} if placement is None else {"placement": placement})))
     else:
         _print(graph, rows, nodes=arguments.nodes)
+        if placement is not None:
+            _print_placement(placement)
     return 0
+
+
+def _placement(graph: Graph, progress: Progress) -> dict[str, dict[str, Any]]:
+    """For each backend: how many kernel calls there are, and which of them run as JavaScript, and why."""
+    from webdnn_backends.targets import target
+    from webdnn_backends.te.compile import compile_program
+    from webdnn_onnx.bundle.program import calls_of
+    from webdnn_onnx.convert import prepare
+
+    _, program = prepare(graph)
+    found: dict[str, dict[str, Any]] = {}
+    for position, backend in enumerate(BACKENDS):
+        progress(f"compiling for {backend}", (1 + position) / (1 + len(BACKENDS)))
+        calls = list(calls_of(compile_program(program, target(backend)).items))
+        outside = [
+            {"kernel": call.kernel.name, "nodes": list(call.source), "reason": call.placed}
+            for call in calls
+            if call.placed
+        ]
+        found[backend] = {"calls": len(calls), "outside": outside}
+    return found
+
+
+def _print_placement(placement: dict[str, dict[str, Any]]) -> None:
+    print()
+    rows = [(backend, item["calls"], len(item["outside"]) or "none") for backend, item in placement.items()]
+    print(format_table(("backend", "kernel calls", "outside the backend"), rows, right=(1, 2)))
+    for backend, item in placement.items():
+        for call in item["outside"]:
+            print(f"  {backend}: {', '.join(call['nodes'])}: {call['reason']}")
 
 
 def _rows(graph: Graph, depth: int = 0) -> Iterator[Row]:
