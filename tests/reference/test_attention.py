@@ -226,6 +226,24 @@ def test_packed_heads_are_the_same_as_separate_ones() -> None:
     np.testing.assert_array_equal(run("MultiHeadAttention", q.reshape(B, S, H), packed, **common), expected)
 
 
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("cross", [False, True])
+def test_decoder_masked_multi_head_attention_agrees(mask: bool, cross: bool) -> None:
+    hidden = np.array([[1, 0, 1, 1], [0, 1, 1, 1]], np.int32) if mask else None
+    inputs: list[Any] = [f32(B, 1, H)]
+    if cross:
+        inputs += [f32(B, N, 4, D, seed=1), f32(B, N, 4, D, seed=2), hidden]
+        attributes = {"num_heads": N}
+    else:
+        inputs += [f32(B, 1, H, seed=1), f32(B, 1, H, seed=2), hidden, f32(1, N, 1, 4, seed=3)]
+        inputs += [f32(B, N, 6, D, seed=4), f32(B, N, 6, D, seed=5), np.array([3], np.int32)]
+        attributes = {"num_heads": N, "past_present_share_buffer": 1}
+    outputs = [FLOAT] * (1 if cross else 3)
+    agree(
+        "DecoderMaskedMultiHeadAttention", inputs, attributes, opset=1, domain=MS, outputs=outputs, rtol=1e-3, atol=1e-4
+    )
+
+
 def test_beams_are_refused() -> None:
     inputs = [f32(B, S, H)] * 3 + [None] * 6 + [np.zeros((B, 1, 4), np.int32)]
     with pytest.raises(UnsupportedOpError, match="cache_indirection"):

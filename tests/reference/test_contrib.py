@@ -15,8 +15,9 @@ from tests.reference.one_node import run, run_all
 from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
 
 MS = "com.microsoft"
-FLOAT, UINT8, INT8, INT32, INT64 = (
+FLOAT, STRING, UINT8, INT8, INT32, INT64 = (
     TensorProto.FLOAT,
+    TensorProto.STRING,
     TensorProto.UINT8,
     TensorProto.INT8,
     TensorProto.INT32,
@@ -131,6 +132,9 @@ def blocks() -> Iterator[Case]:
         yield Case(f"gather_block/{bits}/default", "GatherBlockQuantized", inputs, attributes)
         inputs = [*inputs[:3], u8(7, max(bits // 2, 1))]
         yield Case(f"gather_block/{bits}/packed", "GatherBlockQuantized", inputs, attributes)
+    for kind in (0, 1):
+        attributes = {"K": 16, "N": 5, "block_size": 16, "quant_type": kind}
+        yield Case(f"matmul_bnb4/{kind}", "MatMulBnb4", [f32(2, 3, 16), u8(40), f32(5)], attributes)
     groups = np.array([1, 0] * 16, np.int32)
     inputs = [f32(2, 32), u8(5, 2, 8), f32(5, 2), None, groups]
     yield Case("matmul_nbits/groups", "MatMulNBits", inputs, {"K": 32, "N": 5, "block_size": 16}, tolerance=5e-3)
@@ -205,6 +209,22 @@ def tensors() -> Iterator[Case]:
     yield Case("grid_sample", "GridSample", [f32(2, 3, 4, 5), f32(2, 6, 7, 2)], {"mode": "bicubic"})
 
 
+def texts() -> Iterator[Case]:
+    words = np.array(["Hello World", "I love computer  science !", "", " a b "], object)
+    for name, attributes in {
+        "separators": {"separators": ["o+", " "]},
+        "short": {"separators": ["o+", " "], "mincharnum": 2},
+        "marks": {"separators": [" "], "mark": 1},
+        "characters": {"separators": [""], "mark": 1},
+        "expression": {"tokenexp": "[a-z]|[a-z]+", "mark": 1, "mincharnum": 3},
+        "dot": {"tokenexp": "."},
+    }.items():
+        whole = {"mark": 0, "mincharnum": 1, "pad_value": "#"} | attributes
+        yield Case(f"tokenizer/{name}", "Tokenizer", [words], whole, (STRING,))
+    blank = {"mark": 1, "mincharnum": 1, "pad_value": "#", "separators": [" "]}
+    yield Case("tokenizer/none", "Tokenizer", [np.array([[" "], [""]], object)], blank, (STRING,))
+
+
 def states() -> Iterator[Case]:
     for rule in ("linear", "gated", "delta", "gated_delta"):
         for heads, kv_heads in ((4, 2), (2, 4)):
@@ -269,7 +289,7 @@ def legacy() -> Iterator[Case]:
 CASES = {
     case.name: case
     for family in (
-        elementwise, normalizations, products, blocks, quantized, tensors, states, experts, legacy,
+        elementwise, normalizations, products, blocks, quantized, tensors, texts, states, experts, legacy,
     )
     for case in family()
 }  # fmt: skip

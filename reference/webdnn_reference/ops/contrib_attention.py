@@ -23,7 +23,7 @@ from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.contrib_quantization import dequantize_linear
 from webdnn_reference.registry import op
 
-__all__ = ["ms_attention", "multi_head_attention", "q_attention"]
+__all__ = ["decoder_masked_multi_head_attention", "ms_attention", "multi_head_attention", "q_attention"]
 
 _FILTER = -10000.0
 
@@ -159,6 +159,51 @@ def multi_head_attention(
         narrow(present_key, query),
         narrow(present_value, query),
         narrow(scores, query),
+    )
+
+
+@op("DecoderMaskedMultiHeadAttention", 1, domain=MS)
+def decoder_masked_multi_head_attention(
+    query: Array,
+    key: Array | None = None,
+    value: Array | None = None,
+    mask_index: Array | None = None,
+    attention_bias: Array | None = None,
+    past_key: Array | None = None,
+    past_value: Array | None = None,
+    past_sequence_length: Array | None = None,
+    beam_width: Array | None = None,
+    cache_indirection: Array | None = None,
+    bias: Array | None = None,
+    *,
+    mask_filter_value: float = _FILTER,
+    num_heads: int,
+    output_qk: int = 0,  # noqa: ARG001 - says whether the fourth output is wanted
+    past_present_share_buffer: int = 0,
+    scale: float | None = None,
+) -> tuple[Array, Array, Array, Array]:
+    """MultiHeadAttention of one new token. query: float[B, 1, H], or packed [B, 1, 3 H]; the rest as there.
+
+    Raises ShapeError, UnsupportedOpError for beams.
+    """
+    if beam_width is not None and scalar_int(beam_width, "beam_width") != 1:
+        raise UnsupportedOpError("DecoderMaskedMultiHeadAttention: beam_width: expected 1, got more")
+    if key is None:
+        query, key, value = np.split(query, 3, axis=2)
+    return multi_head_attention(
+        query,
+        key,
+        value,
+        bias,
+        mask_index,
+        attention_bias,
+        past_key,
+        past_value,
+        past_sequence_length if past_present_share_buffer else None,
+        cache_indirection,
+        mask_filter_value=mask_filter_value,
+        num_heads=num_heads,
+        scale=scale,
     )
 
 

@@ -1,4 +1,4 @@
-"""Operators of com.microsoft on weights quantized in blocks: MatMulNBits and GatherBlockQuantized."""
+"""Operators of com.microsoft on weights quantized in blocks: MatMulNBits, MatMulBnb4 and GatherBlockQuantized."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from webdnn_reference.numeric import Array, axis_of, is_float, narrow, widen, wi
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.registry import op
 
-__all__ = ["dequantized_blocks", "gather_block_quantized", "matmul_nbits", "unpacked"]
+__all__ = ["dequantized_blocks", "gather_block_quantized", "matmul_bnb4", "matmul_nbits", "unpacked"]
 
 
 def unpacked(packed: Array, bits: int) -> Array:
@@ -100,6 +100,51 @@ def _by_group(packed: Array, scales: Array, zero_points: Array | None, bits: int
         numbers = unpacked(zero_points, bits)[:, : scales.shape[1]] if zero_points.dtype == np.uint8 else zero_points
         zero = widen(numbers).astype(scales.dtype)
     return np.asarray((values - zero[:, g_idx]) * scales[:, g_idx])
+
+
+_FP4 = np.array([0, 1 / 192, 2 / 3, 1, 1 / 3, 1 / 2, 1 / 6, 1 / 4], np.float32)
+_NF4 = np.array(
+    [
+        *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+        *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+        *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+        *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+    ],
+    np.float32,
+)
+"""Quantiles of the normal distribution, from QLoRA (https://arxiv.org/abs/2305.14314), appendix E."""
+
+
+@op("MatMulBnb4", 1, domain=MS)
+def matmul_bnb4(
+    A: Array,
+    B: Array,
+    absmax: Array,
+    *,
+    K: int,
+    N: int,
+    block_size: int,
+    quant_type: int,
+    training_mode: int = 0,  # noqa: ARG001 - says nothing about values
+    transB: int = 1,
+) -> Array:
+    """A times the transpose of a matrix [N, K] of 4-bit floats, scaled by blocks of its elements in row-major order.
+
+    A: float[..., K] (N if not transB); B: uint8[(N K + 1) / 2], the first of two values in the high bits; absmax:
+    float, the scale of each block; quant_type: 0 for FP4, 1 for NF4 -> dtype of A, [..., N] (K if not transB).
+    Raises ShapeError, InvalidModelError.
+    """
+    if quant_type not in (0, 1):
+        raise InvalidModelError(f"MatMulBnb4: quant_type: expected 0 or 1, got {quant_type}")
+    if A.shape[-1] != (K if transB else N):
+        raise ShapeError(f"MatMulBnb4: A: expected a last dimension of {K if transB else N}, got {list(A.shape)}")
+    packed = B.reshape(-1)
+    codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)[: N * K]
+    a = widen(A)
+    table = _NF4 if quant_type else np.concatenate([_FP4, -_FP4])
+    scales = widen(absmax).astype(a.dtype).reshape(-1)[np.arange(N * K) // block_size]
+    weights = (table.astype(a.dtype)[codes] * scales).reshape(N, K)
+    return narrow(a @ (weights.T if transB else weights), A)
 
 
 @op("GatherBlockQuantized", 1, domain=MS)

@@ -79,9 +79,9 @@ def upsample_7(X: Array, *, scales: Sequence[float], mode: str = "nearest") -> A
     return _resize_asymmetric(X, np.array(scales, np.float32), mode)
 
 
-@op("Upsample", 9)
+@op("Upsample", (9, 10))
 def upsample_9(X: Array, scales: Array, *, mode: str = "nearest") -> Array:
-    """A tensor enlarged by nearest neighbour or N-linear interpolation.
+    """A tensor enlarged by nearest neighbour or N-linear interpolation; deprecated since version 10.
 
     Spec: https://onnx.ai/onnx/operators/onnx__Upsample.html#upsample-9
     """
