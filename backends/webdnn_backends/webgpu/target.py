@@ -1,0 +1,21 @@
+"""WebGPU as a compilation target, on what every WebGPU device has."""
+
+from __future__ import annotations
+
+from webdnn_backends.te.compile import Target
+from webdnn_backends.te.fuse import Policy
+from webdnn_backends.te.generic import GenericOptions
+from webdnn_backends.webgpu.dialect import emit_program, objection
+from webdnn_backends.webgpu.profile import DEFAULT
+
+__all__ = ["TARGET", "emit"]
+
+TARGET = Target(
+    "webgpu",
+    Policy(tensors=DEFAULT.max_storage_buffers_per_shader_stage - 1),
+    GenericOptions(lanes=1, parallel=True),
+    channels_last=True,
+    objection=objection,
+)
+
+emit = emit_program
