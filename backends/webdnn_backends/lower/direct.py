@@ -129,7 +129,9 @@ class Direct:
         )
         title = f"{self.name}_{short_dtype(written.dtype)}_{shape_name(written.shape)}"
         kernel = Kernel(title, buffers, tuple(var.name for var in values.values()), statements)
-        self.context.call(kernel, tuple(self.operands), tuple(symbol(name) for name in values))
+        self.context.call(
+            kernel, tuple(self.operands), tuple(symbol(name, signed=var.signed) for name, var in values.items())
+        )
 
 
 def map_expressions(statement: Stmt, change: Callable[[Expr], Expr]) -> Stmt:

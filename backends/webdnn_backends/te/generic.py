@@ -107,17 +107,16 @@ class _Scheduler:
         bound = {axis.name for axis in axes}
         extents = [build.dim(axis.extent) for axis in axes]
         values = parameters_of([*extents, *_reduce_extents(body), body, target], bound)
-        names = {old: new.name for old, new in values.items()}
         renamed = [Axis(axis.name, _rename_dim(axis.extent, values)) for axis in axes]
         statements = self._loops(renamed, _rename(body, values), substitute(target, values))
         buffers = (
             *(BufferParameter(new, self.context.tensors[old].dtype, Access.READ) for old, new in self.buffers.items()),
             BufferParameter("out", self.output.dtype, Access.WRITE),
         )
-        kernel = Kernel(stage_name(self.stage, self.context), buffers, tuple(names.values()), tuple(statements))
-        return Call(
-            kernel, (*self.buffers, self.stage.output), tuple(symbol(name) for name in names), self.stage.source
-        )
+        parameters = tuple(var.name for var in values.values())
+        kernel = Kernel(stage_name(self.stage, self.context), buffers, parameters, tuple(statements))
+        sizes = tuple(symbol(name, signed=var.signed) for name, var in values.items())
+        return Call(kernel, (*self.buffers, self.stage.output), sizes, self.stage.source)
 
     def _ordered_axes(self) -> list[Axis]:
         """Output axes, outermost first: those that hoisted reductions depend on, then storage order."""
