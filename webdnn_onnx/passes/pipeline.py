@@ -7,6 +7,7 @@ from collections.abc import Callable
 from webdnn_onnx.graph import Graph
 from webdnn_onnx.infer import infer
 from webdnn_onnx.passes.cleanup import inline_branches, merge_equal_nodes, remove_no_ops, remove_unused
+from webdnn_onnx.passes.compositions import recognise_compositions
 from webdnn_onnx.passes.folding import fold_constants, fold_shapes
 from webdnn_onnx.passes.fusion import fuse_affine
 from webdnn_onnx.passes.log import Log
@@ -23,6 +24,7 @@ PIPELINE: tuple[Callable[[Graph, Log], Graph], ...] = (
     merge_equal_nodes,
     push_transposes,
     merge_transposes,
+    recognise_compositions,
     fuse_affine,
     fuse_pads,
     remove_unused,
