@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,6 +50,7 @@ class Interpreter:
     ) -> dict[str, Any]:
         """The model's outputs by name, or the values named in `outputs` (any of the graph; the rest is not computed).
 
+        The arrays returned are the caller's own, never views of inputs or of the model's constants.
         inputs: arrays by name; lists for sequences, None for an empty optional. An initializer's name overrides it.
         A value is freed after its last use.
         observe: sees every node output; those of a subgraph as `node[k]/value` in its k-th run.
@@ -58,9 +59,11 @@ class Interpreter:
         """
         plan = self._plan(self.graph, None if outputs is None else tuple(outputs))
         values = self._constants_of(self.graph) | self._bind_inputs(inputs)
+        kept = {id(value) for value in values.values()}
         try:
             with np.errstate(all="ignore"):
-                return self._run_plan(plan, values, observe, "")
+                results = self._run_plan(plan, values, observe, "")
+            return {name: _owned(value, kept) for name, value in results.items()}
         finally:
             # An error holds the frames it passed, and these hold arrays.
             self._located = None
@@ -196,6 +199,15 @@ def evaluate_node(
     Its subgraphs, if any, must not read values from around them. Raises as `Interpreter.run` does.
     """
     return Interpreter(Graph((), (), ()), float64=float64, seed=seed).evaluate(node, inputs)
+
+
+def _owned(value: Any, kept: Collection[int]) -> Any:
+    """A value that shares no memory with those whose ids are `kept`, nor with anything it may be a view of."""
+    if isinstance(value, list):
+        return [_owned(item, kept) for item in value]
+    if isinstance(value, np.ndarray) and (value.base is not None or id(value) in kept):
+        return value.copy()
+    return value
 
 
 def _check_arguments(bound: Bound, arguments: Sequence[Any], float64: bool) -> None:

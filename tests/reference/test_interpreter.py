@@ -304,6 +304,26 @@ def test_one_interpreter_runs_many_times_with_other_shapes() -> None:
         assert interpreter.run({"x": np.ones(size, np.float32)})["y"].shape == (size,)
 
 
+def test_outputs_are_the_callers_own() -> None:
+    model = parse("""
+        g (float[2] x) => (float[2] same, float[1, 2] shaped, float[2] w, float[2, 2] wide) <float[2] w = {1, 2}> {
+          same = Identity(x)  axes = Constant<value_ints = [0]>()  shaped = Unsqueeze(w, axes)
+          shape = Constant<value_ints = [2, 2]>()  wide = Expand(x, shape)
+        }""")
+    interpreter = Interpreter(model)
+    x = np.array([3, 4], np.float32)
+    for _ in range(2):
+        got = interpreter.run({"x": x})
+        assert {name: value.tolist() for name, value in got.items()} == {
+            "same": [3, 4],
+            "shaped": [[1, 2]],
+            "w": [1, 2],
+            "wide": [[3, 4], [3, 4]],
+        }
+        for value in got.values():
+            value[...] = 0
+
+
 def test_inputs_are_never_written_to() -> None:
     x = np.arange(4, dtype=np.float32)
     x.setflags(write=False)
