@@ -196,7 +196,7 @@ def _transposed_placement(
     if output_shape is not None:
         outputs = spatial_attribute("output_shape", tuple(output_shape)[-rank:], rank, 0)
     elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        outputs = tuple(size * stride for size, stride in zip(sizes, strides, strict=True))
+        outputs = tuple(min(most, size * stride) for most, size, stride in zip(full, sizes, strides, strict=True))
     else:
         padding = spatial_attribute("pads", pads, 2 * rank, 0) if auto_pad in ("NOTSET", "") else (0,) * (2 * rank)
         begins, ends = padding[:rank], padding[rank:]
