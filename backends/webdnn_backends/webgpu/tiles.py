@@ -1,0 +1,309 @@
+"""Matrix products on a GPU: C[m, n] = epilogue(sum over k of A[m, k] * B[k, n]), tiled through workgroup memory.
+
+A workgroup computes one tile of C. It walks along k in steps of the tile's depth: all its invocations copy a tile of
+A and one of B into workgroup memory, then each multiplies its rows and columns in registers. Elements of A and B come
+from callbacks, so a convolution is the same kernel with A gathered from an image. Edges are zeros in workgroup memory
+and guarded stores; extents may be symbolic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from webdnn_backends.ir.build import add, apply, f32, floor_div, floor_mod, i32, mul, select
+from webdnn_backends.ir.loops import (
+    Assign,
+    Barrier,
+    BufferParameter,
+    Const,
+    Expr,
+    If,
+    Kernel,
+    Lane,
+    Load,
+    Local,
+    Loop,
+    LoopKind,
+    Space,
+    Splat,
+    Stmt,
+    Store,
+    Var,
+    Vector,
+)
+from webdnn_backends.ir.scalars import Op, Scalar
+
+__all__ = ["TILES", "Product", "Tile", "choose_tile", "row_product", "tiled_product"]
+
+_ZERO4 = Splat(f32(0.0), 4)
+
+
+@dataclass(frozen=True)
+class Product:
+    """One matrix product, or a batch of them.
+
+    m, n, k: extents. batch: extent of the variable `batch`, which the callbacks may use. left(m, k, lanes) and
+    right(k, n, lanes): elements of A along k and of B along n; they are asked for four lanes, from a multiple of four,
+    only where `left_vectors` and `right_vectors` say so. store(m, n, value): writes one column, or four from a multiple
+    of four where `store_vectors` holds.
+    """
+
+    name: str
+    buffers: tuple[BufferParameter, ...]
+    m: int | Expr
+    n: int | Expr
+    k: int | Expr
+    left: Callable[[Expr, Expr, int], Expr]
+    right: Callable[[Expr, Expr, int], Expr]
+    store: Callable[[Expr, Expr, Expr], tuple[Stmt, ...]]
+    batch: int | Expr = 1
+    parameters: tuple[str, ...] = ()
+    left_vectors: bool = False
+    right_vectors: bool = False
+    store_vectors: bool = False
+
+
+@dataclass(frozen=True)
+class Tile:
+    """rows x columns of C per workgroup, depth along k per step; each invocation computes row_block x column_block."""
+
+    rows: int
+    columns: int
+    depth: int
+    row_block: int
+    column_block: int
+
+    @property
+    def across(self) -> int:
+        """Invocations along n."""
+        return self.columns // self.column_block
+
+    @property
+    def down(self) -> int:
+        """Invocations along m."""
+        return self.rows // self.row_block
+
+
+TILES = (
+    Tile(128, 128, 16, 8, 8),
+    Tile(64, 64, 16, 4, 8),
+    Tile(64, 32, 32, 4, 4),
+    Tile(32, 32, 32, 4, 4),
+    Tile(16, 32, 32, 2, 4),
+)
+"""Largest first: more arithmetic per byte; smaller ones fill a GPU from a smaller C."""
+
+_ENOUGH_WORKGROUPS = 96
+
+
+def choose_tile(m: int | Expr, n: int | Expr, batch: int | Expr) -> Tile:
+    """The largest tile of which there are enough to fill a GPU, with little of it outside the matrix."""
+    if not isinstance(m, int) or not isinstance(n, int):
+        return TILES[1]
+    count = batch if isinstance(batch, int) else 1
+    for tile in TILES:
+        down, across = -(-m // tile.rows), -(-n // tile.columns)
+        used = m * n / (down * tile.rows * across * tile.columns)
+        if count * down * across >= _ENOUGH_WORKGROUPS and used >= 0.75:
+            return tile
+    return next((tile for tile in reversed(TILES) if m > 16 or tile.rows == 16), TILES[-1])
+
+
+def tiled_product(product: Product, tile: Tile) -> Kernel:
+    """The kernel: workgroups (columns, rows, batch) of invocations (across, down)."""
+    x, y = Var("across"), Var("down")
+    first_row, first_column = Var("first_row"), Var("first_column")
+    blocks = floor_div(add(i32(product.k), tile.depth - 1), tile.depth)
+    rows = [add(mul(y, tile.row_block), i) for i in range(tile.row_block)]
+    columns = [add(mul(x, 4), tile.across * 4 * j) for j in range(tile.column_block // 4)]
+    start = mul(Var("block"), tile.depth)
+    body: tuple[Stmt, ...] = (
+        Local("first_row", Scalar.I32, mul(Var("tile_row"), tile.rows)),
+        Local("first_column", Scalar.I32, mul(Var("tile_column"), tile.columns)),
+        *(Local(_sum(i, j), Scalar.F32, _ZERO4, lanes=4) for i in range(len(rows)) for j in range(len(columns))),
+        Loop(
+            "block",
+            blocks,
+            (
+                *_fill_left(product, tile, start),
+                *_fill_right(product, tile, start),
+                Barrier(),
+                _multiply(tile, rows, columns),
+                Barrier(),
+            ),
+        ),
+        *_store(product, [add(first_row, row) for row in rows], [add(first_column, column) for column in columns]),
+    )
+    memory = (
+        Local("left_tile", Scalar.F32, size=tile.rows * tile.depth, space=Space.WORKGROUP),
+        Local("right_tile", Scalar.F32, size=tile.depth * tile.columns, space=Space.WORKGROUP),
+    )
+    nest: tuple[Stmt, ...] = body
+    nest = (Loop("across", Const(tile.across), nest, LoopKind.INVOCATION_X),)
+    nest = (Loop("down", Const(tile.down), nest, LoopKind.INVOCATION_Y),)
+    nest = (*memory, *nest)
+    for name, extent, kind in (
+        ("tile_column", _tiles(product.n, tile.columns), LoopKind.WORKGROUP_X),
+        ("tile_row", _tiles(product.m, tile.rows), LoopKind.WORKGROUP_Y),
+        ("batch", i32(product.batch), LoopKind.WORKGROUP_Z),
+    ):
+        nest = (Loop(name, extent, nest, kind),)
+    return Kernel(product.name, product.buffers, product.parameters, nest)
+
+
+def _tiles(extent: int | Expr, size: int) -> Expr:
+    return floor_div(add(i32(extent), size - 1), size)
+
+
+def _sum(row: int, column: int) -> str:
+    return f"sum_{row}_{column}"
+
+
+def _exceeds(extent: int | Expr, size: int) -> bool:
+    """Whether tiles of that size may reach beyond the extent."""
+    return not isinstance(extent, int) or extent % size != 0
+
+
+def _both(*conditions: Expr | None) -> Expr | None:
+    result: Expr | None = None
+    for condition in conditions:
+        if condition is not None:
+            result = condition if result is None else apply(Op.AND, result, condition)
+    return result
+
+
+def _below(value: Expr, extent: int | Expr, size: int) -> Expr | None:
+    """value < extent, or None where tiles of that size never reach beyond it."""
+    return apply(Op.LT, value, i32(extent)) if _exceeds(extent, size) else None
+
+
+def _copies(tile: Tile, elements: int) -> Iterator[Expr]:
+    """The numbers of the vec4s that one invocation copies."""
+    invocations = tile.across * tile.down
+    flat = add(mul(Var("down"), tile.across), Var("across"))
+    vectors = elements // 4
+    assert vectors % invocations == 0, "a tile is copied in whole rounds"
+    for turn in range(vectors // invocations):
+        yield add(flat, turn * invocations)
+
+
+def _fill_left(product: Product, tile: Tile, start: Expr) -> Iterator[Stmt]:
+    """Rows of A, four elements along k at a time, as left_tile[row][k]."""
+    width = tile.depth // 4
+    for number in _copies(tile, tile.rows * tile.depth):
+        row, k = floor_div(number, width), mul(floor_mod(number, width), 4)
+        m, depth = add(Var("first_row"), row), add(start, k)
+        inside = _below(m, product.m, tile.rows)
+        if product.left_vectors:
+            value = _guard(_both(inside, _below(depth, product.k, tile.depth)), product.left(m, depth, 4), _ZERO4)
+        else:
+            lanes = []
+            for lane in range(4):
+                at = add(depth, lane)
+                guard = _both(inside, _below(at, product.k, tile.depth))
+                lanes.append(_guard(guard, product.left(m, at, 1), f32(0.0)))
+            value = Vector(tuple(lanes))
+        yield Store("left_tile", mul(number, 4), value)
+
+
+def _fill_right(product: Product, tile: Tile, start: Expr) -> Iterator[Stmt]:
+    """Rows of B, four columns at a time, as right_tile[k][column]."""
+    width = tile.columns // 4
+    for number in _copies(tile, tile.depth * tile.columns):
+        k, column = floor_div(number, width), mul(floor_mod(number, width), 4)
+        depth, n = add(start, k), add(Var("first_column"), column)
+        inside = _below(depth, product.k, tile.depth)
+        if product.right_vectors:
+            value = _guard(_both(inside, _below(n, product.n, tile.columns)), product.right(depth, n, 4), _ZERO4)
+        else:
+            lanes = []
+            for lane in range(4):
+                at = add(n, lane)
+                guard = _both(inside, _below(at, product.n, tile.columns))
+                lanes.append(_guard(guard, product.right(depth, at, 1), f32(0.0)))
+            value = Vector(tuple(lanes))
+        yield Store("right_tile", mul(number, 4), value)
+
+
+def _guard(condition: Expr | None, value: Expr, otherwise: Expr) -> Expr:
+    return value if condition is None else select(condition, value, otherwise)
+
+
+def _multiply(tile: Tile, rows: list[Expr], columns: list[Expr]) -> Stmt:
+    """Four steps along k for the whole register block."""
+    depth = mul(Var("step"), 4)
+    body: list[Stmt] = []
+    for i, row in enumerate(rows):
+        at = add(mul(row, tile.depth), depth)
+        body.append(Local(f"left_{i}", Scalar.F32, Load("left_tile", at, Scalar.F32, 4), lanes=4))
+    for lane in range(4):
+        for j, column in enumerate(columns):
+            at = add(mul(add(depth, lane), tile.columns), column)
+            name = f"right_{lane}_{j}"
+            body.append(Local(name, Scalar.F32, Load("right_tile", at, Scalar.F32, 4), lanes=4))
+            for i in range(len(rows)):
+                total = Var(_sum(i, j), Scalar.F32, 4)
+                factor = Splat(Lane(Var(f"left_{i}", Scalar.F32, 4), lane), 4)
+                body.append(Assign(total.name, apply(Op.FMA, factor, Var(name, Scalar.F32, 4), total)))
+    return Loop("step", Const(tile.depth // 4), tuple(body))
+
+
+def _store(product: Product, rows: list[Expr], columns: list[Expr]) -> Iterator[Stmt]:
+    """The epilogue of every row and column inside the matrix."""
+    for i, m in enumerate(rows):
+        statements: list[Stmt] = []
+        for j, n in enumerate(columns):
+            statements += _store_columns(product, m, n, Var(_sum(i, j), Scalar.F32, 4))
+        yield If(apply(Op.LT, m, i32(product.m)), tuple(statements))
+
+
+def _store_columns(product: Product, m: Expr, n: Expr, total: Var) -> Iterator[Stmt]:
+    if product.store_vectors:
+        yield If(apply(Op.LT, n, i32(product.n)), product.store(m, n, total))
+        return
+    for lane in range(4):
+        at = add(n, lane)
+        yield If(apply(Op.LT, at, i32(product.n)), product.store(m, at, Lane(total, lane)))
+
+
+def row_product(product: Product, *, slices: int = 16) -> Kernel:
+    """A product with few rows: a workgroup computes 64 columns of one row, its invocations share k between them.
+
+    Each of 16 x `slices` invocations sums its part of k for four columns; the parts are added in workgroup memory.
+    """
+    x, y, m = Var("across"), Var("down"), Var("row")
+    n = add(mul(Var("tile_column"), 64), mul(x, 4))
+    total = Var("total", Scalar.F32, 4)
+    k = Var("depth")
+    if product.right_vectors:
+        weights = _guard(_below(n, product.n, 64), product.right(k, n, 4), _ZERO4)
+    else:
+        lanes = [add(n, lane) for lane in range(4)]
+        weights = Vector(tuple(_guard(_below(at, product.n, 64), product.right(k, at, 1), f32(0.0)) for at in lanes))
+    term = Assign("total", apply(Op.FMA, Splat(product.left(m, k, 1), 4), weights, total))
+    mine = floor_div(add(i32(product.k), add(mul(y, -1), slices - 1)), slices)
+    part = Load("parts", mul(add(mul(Var("slice"), 16), x), 4), Scalar.F32, 4)
+    body: tuple[Stmt, ...] = (
+        Local("total", Scalar.F32, _ZERO4, lanes=4),
+        Loop("depth", mine, (term,), LoopKind.SERIAL, y, slices),
+        Store("parts", mul(add(mul(y, 16), x), 4), total),
+        Barrier(),
+        If(
+            apply(Op.EQ, y, Const(0)),
+            (
+                Loop("slice", Const(slices - 1), (Assign("total", apply(Op.ADD, total, part)),), start=Const(1)),
+                *_store_columns(product, m, n, total),
+            ),
+        ),
+    )
+    memory = Local("parts", Scalar.F32, size=64 * slices, space=Space.WORKGROUP)
+    nest: tuple[Stmt, ...] = (Loop("across", Const(16), body, LoopKind.INVOCATION_X),)
+    nest = (memory, Loop("down", Const(slices), nest, LoopKind.INVOCATION_Y))
+    for name, extent, kind in (
+        ("tile_column", _tiles(product.n, 64), LoopKind.WORKGROUP_X),
+        ("row", i32(product.m), LoopKind.WORKGROUP_Y),
+        ("batch", i32(product.batch), LoopKind.WORKGROUP_Z),
+    ):
+        nest = (Loop(name, extent, nest, kind),)
+    return Kernel(product.name, product.buffers, product.parameters, nest)
