@@ -24,9 +24,11 @@ export type KernelTime = { readonly kernel: string; readonly milliseconds: numbe
 
 /**
  * Ordering: `write`, `copy` and `dispatch` take effect in the order of the calls; `read` sees all of those before it.
- * A backend may defer work until `read` or `finish`. Nothing here may be called concurrently with itself: Model queues runs.
+ * A backend may defer work until `read` or `finish`. Nothing here may be called concurrently with itself: Model queues
+ * runs.
  *
- * Ownership: storages belong to the backend and live until `free` or `dispose`; bytes passed in are copied before the call
+ * Ownership: storages belong to the backend and live until `free` or `dispose`; bytes passed in are copied before the
+ * call
  * returns; bytes from `read` belong to the caller. A command is void once one of its storages is freed or moved.
  */
 export interface Backend {
@@ -83,7 +85,9 @@ export interface Backend {
   /** Resolves when everything recorded so far was submitted and found valid; rejects with what went wrong. */
   finish(): Promise<void>;
 
-  /** The memory itself, where the host can address it: valid until the next call of `alloc`, `reserve` or `dispatch`. */
+  /**
+   * The memory itself, where the host can address it: valid until the next call of `alloc`, `reserve` or `dispatch`.
+   */
   view?(storage: Storage, buffer: Buffer): TypedArray;
 
   /** Wraps a caller's GPU buffer without a copy. */
@@ -95,7 +99,9 @@ export interface Backend {
   /** The GPU buffer behind a storage, which goes on belonging to the backend. */
   reveal?(storage: Storage): GPUBuffer;
 
-  /** Measures every dispatch until `stop`, which resolves to their times in order; null where the platform cannot tell. */
+  /**
+   * Measures every dispatch until `stop`, which resolves to their times in order; null where the platform cannot tell.
+   */
   profile(): { stop(): Promise<readonly KernelTime[] | null> };
 
   dispose(): void;

@@ -1,4 +1,5 @@
-// The arrays through which the first WebDNN's programs read and write a model: float32, whatever the model's own types are.
+// The arrays through which the first WebDNN's programs read and write a model: float32, whatever the model's own types
+// are.
 
 import { ShapeError } from "./errors.ts";
 import { fromFloat16, toFloat16, viewOf, type DType, type TypedArray } from "./tensors.ts";
@@ -10,6 +11,7 @@ function flatten(data: ArrayLike<Nested>): ArrayLike<number> {
 }
 
 /** Methods of Float32Array that these arrays have too. */
+// prettier-ignore
 const METHODS = [
   "copyWithin", "entries", "every", "fill", "filter", "find", "findIndex", "forEach", "includes", "indexOf", "join", "keys",
   "lastIndexOf", "map", "reduce", "reduceRight", "reverse", "slice", "some", "sort", "subarray", "toLocaleString", "toString", "values",
@@ -30,7 +32,8 @@ export class ClassicArray {
     readonly isDynamic: boolean,
   ) {
     for (const method of METHODS) {
-      const call = (...args: unknown[]): unknown => (this.toActual()[method] as (...args: unknown[]) => unknown)(...args);
+      const call = (...args: unknown[]): unknown =>
+        (this.toActual()[method] as (...args: unknown[]) => unknown)(...args);
       Object.defineProperty(this, method, { value: call });
     }
   }
@@ -38,7 +41,8 @@ export class ClassicArray {
   /** The Float32Array itself; the same one until the size changes. */
   toActual(): Float32Array {
     const size = this.size();
-    if (size === undefined) throw new ShapeError(`'${this.name}' has a dynamic shape: call setPlaceholderValue() first`);
+    if (size === undefined)
+      throw new ShapeError(`'${this.name}' has a dynamic shape: call setPlaceholderValue() first`);
     if (this.actual?.length !== size) this.actual = new Float32Array(size);
     return this.actual;
   }
@@ -87,6 +91,7 @@ export function encodeValues(dtype: DType, values: Float32Array): TypedArray {
 /** A model's output as float32 values. */
 export function decodeValues(dtype: DType, data: TypedArray): ArrayLike<number> {
   if (dtype === "float16") return fromFloat16(data as Uint16Array);
-  if (data instanceof BigInt64Array || data instanceof BigUint64Array) return Float32Array.from(data as BigInt64Array, Number);
+  if (data instanceof BigInt64Array || data instanceof BigUint64Array)
+    return Float32Array.from(data as BigInt64Array, Number);
   return data;
 }

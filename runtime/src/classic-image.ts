@@ -6,7 +6,9 @@ export const Color = { RGB: 0, BGR: 1, GREY: 2, RGBA: 3, BGRA: 4 } as const;
 export type Order = (typeof Order)[keyof typeof Order];
 export type Color = (typeof Color)[keyof typeof Color];
 
-/** One number for all channels, or 1, 3 or 4 of them: red, green, blue, alpha, whatever the color order of the array. */
+/**
+ * One number for all channels, or 1, 3 or 4 of them: red, green, blue, alpha, whatever the color order of the array.
+ */
 export type PerChannel = number | readonly number[];
 
 export type ImageArrayOptions = {
@@ -21,7 +23,16 @@ export type ImageArrayOptions = {
   scale?: PerChannel;
 };
 
-export type Rectangles = { srcX?: number; srcY?: number; srcW?: number; srcH?: number; dstX?: number; dstY?: number; dstW?: number; dstH?: number };
+export type Rectangles = {
+  srcX?: number;
+  srcY?: number;
+  srcW?: number;
+  srcH?: number;
+  dstX?: number;
+  dstY?: number;
+  dstW?: number;
+  dstH?: number;
+};
 export type ImageOptions = ImageArrayOptions & Rectangles;
 export type Drawable = HTMLImageElement | HTMLVideoElement | HTMLCanvasElement | ImageData;
 export type ImageSource = string | HTMLInputElement | Drawable;
@@ -75,7 +86,10 @@ function pixelsOf(image: CanvasImageSource, width: number, height: number, optio
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-export function getImageArrayFromImageData(imageData: Pick<ImageData, "width" | "height" | "data">, options: ImageArrayOptions = {}): Float32Array | Int32Array {
+export function getImageArrayFromImageData(
+  imageData: Pick<ImageData, "width" | "height" | "data">,
+  options: ImageArrayOptions = {},
+): Float32Array | Int32Array {
   const { type: Type = Float32Array, color = Color.RGB, order = Order.HWC } = options;
   const bias = perChannel(options.bias ?? 0);
   const scale = perChannel(options.scale ?? 1);
@@ -85,7 +99,10 @@ export function getImageArrayFromImageData(imageData: Pick<ImageData, "width" | 
   const array = new Type(pixels * channels.length);
   if (color === Color.GREY) {
     for (let pixel = 0; pixel < pixels; pixel++) {
-      array[pixel] = LUMA.reduce((sum, weight, component) => sum + (weight * (data[4 * pixel + component] - bias[component])) / scale[component], 0);
+      array[pixel] = LUMA.reduce(
+        (sum, weight, component) => sum + (weight * (data[4 * pixel + component] - bias[component])) / scale[component],
+        0,
+      );
     }
     return array;
   }
@@ -98,20 +115,31 @@ export function getImageArrayFromImageData(imageData: Pick<ImageData, "width" | 
   return array;
 }
 
-export function getImageArrayFromCanvas(canvas: HTMLCanvasElement, options: ImageOptions = {}): Float32Array | Int32Array {
+export function getImageArrayFromCanvas(
+  canvas: HTMLCanvasElement,
+  options: ImageOptions = {},
+): Float32Array | Int32Array {
   return getImageArrayFromImageData(pixelsOf(canvas, canvas.width, canvas.height, options), options);
 }
 
 export function getImageArrayFromDrawable(drawable: Drawable, options: ImageOptions = {}): Float32Array | Int32Array {
   if (drawable instanceof HTMLCanvasElement) return getImageArrayFromCanvas(drawable, options);
   if (drawable instanceof ImageData) return getImageArrayFromImageData(drawable, options);
-  if (drawable instanceof HTMLVideoElement) return getImageArrayFromImageData(pixelsOf(drawable, drawable.videoWidth, drawable.videoHeight, options), options);
-  if (drawable instanceof HTMLImageElement) return getImageArrayFromImageData(pixelsOf(drawable, drawable.naturalWidth, drawable.naturalHeight, options), options);
+  if (drawable instanceof HTMLVideoElement)
+    return getImageArrayFromImageData(pixelsOf(drawable, drawable.videoWidth, drawable.videoHeight, options), options);
+  if (drawable instanceof HTMLImageElement)
+    return getImageArrayFromImageData(
+      pixelsOf(drawable, drawable.naturalWidth, drawable.naturalHeight, options),
+      options,
+    );
   throw new TypeError("image: expected an image, video, canvas or ImageData");
 }
 
 /** Array of a picture: a URL, a file input with a chosen file, or anything that can be drawn. */
-export async function getImageArray(image: ImageSource, options: ImageOptions = {}): Promise<Float32Array | Int32Array> {
+export async function getImageArray(
+  image: ImageSource,
+  options: ImageOptions = {},
+): Promise<Float32Array | Int32Array> {
   if (typeof image === "string") return getImageArrayFromDrawable(await loadImageByUrl(image), options);
   if (image instanceof HTMLInputElement) return getImageArrayFromDrawable(await loadImageFromFileInput(image), options);
   return getImageArrayFromDrawable(image, options);
@@ -122,7 +150,12 @@ function flatten(array: ArrayLike<unknown>): ArrayLike<number> {
 }
 
 /** Pixels of an array: the inverse of `getImageArrayFromImageData`. What the array has no channel for is opaque. */
-export function toPixels(array: ArrayLike<unknown>, width: number, height: number, options: ImageArrayOptions = {}): Uint8ClampedArray<ArrayBuffer> {
+export function toPixels(
+  array: ArrayLike<unknown>,
+  width: number,
+  height: number,
+  options: ImageArrayOptions = {},
+): Uint8ClampedArray<ArrayBuffer> {
   const { color = Color.RGB, order = Order.HWC } = options;
   const bias = perChannel(options.bias ?? 0);
   const scale = perChannel(options.scale ?? 1);
@@ -142,8 +175,23 @@ export function toPixels(array: ArrayLike<unknown>, width: number, height: numbe
 }
 
 /** Draws an array on a canvas, scaled into the destination rectangle, which is the whole canvas unless given. */
-export function setImageArrayToCanvas(array: ArrayLike<unknown>, imageW: number, imageH: number, canvas: HTMLCanvasElement, options: ImageOptions = {}): void {
-  const { srcX = 0, srcY = 0, srcW = imageW - srcX, srcH = imageH - srcY, dstX = 0, dstY = 0, dstW = canvas.width, dstH = canvas.height } = options;
+export function setImageArrayToCanvas(
+  array: ArrayLike<unknown>,
+  imageW: number,
+  imageH: number,
+  canvas: HTMLCanvasElement,
+  options: ImageOptions = {},
+): void {
+  const {
+    srcX = 0,
+    srcY = 0,
+    srcW = imageW - srcX,
+    srcH = imageH - srcY,
+    dstX = 0,
+    dstY = 0,
+    dstW = canvas.width,
+    dstH = canvas.height,
+  } = options;
   const picture = document.createElement("canvas");
   picture.width = imageW;
   picture.height = imageH;

@@ -1,4 +1,5 @@
-// The interface of the first WebDNN over this runtime, so that programs written for it run unchanged on a converted folder.
+// The interface of the first WebDNN over this runtime, so that programs written for it run unchanged on a converted
+// folder.
 
 import { ClassicArray, decodeValues, encodeValues } from "./classic-array.ts";
 import { evaluate, product, type Symbols } from "./dims.ts";
@@ -13,7 +14,12 @@ export * as Math from "./classic-math.ts";
 
 export type ClassicBackend = "webgpu" | "webgl" | "webassembly" | "fallback";
 
-const NAMES: Record<ClassicBackend, BackendName | undefined> = { webgpu: "webgpu", webgl: undefined, webassembly: "wasm", fallback: "js" };
+const NAMES: Record<ClassicBackend, BackendName | undefined> = {
+  webgpu: "webgpu",
+  webgl: undefined,
+  webassembly: "wasm",
+  fallback: "js",
+};
 
 export type InitOption = {
   backendOrder?: ClassicBackend | readonly ClassicBackend[] | null;
@@ -22,7 +28,10 @@ export type InitOption = {
   progressCallback?: (loaded: number, total: number) => unknown;
   weightDirectory?: string;
   transformUrlDelegate?: (url: string) => string;
-  /** Files are kept by the hash of their content, so the newest are always used and nothing is fetched twice; "networkOnly" turns that off. */
+  /**
+   * Files are kept by the hash of their content, so the newest are always used and nothing is fetched twice;
+   * "networkOnly" turns that off.
+   */
   cacheStrategy?: "latest" | "networkFirst" | "cacheFirst" | "networkOnly" | "cacheOnly";
   saveCache?: boolean;
 };
@@ -75,9 +84,16 @@ export class DescriptorRunner {
     this.backendName = names.find((name) => NAMES[name] === model.backend) ?? "fallback";
     const arrayOf = (port: Port): ClassicArray => {
       const type = tensorType(port);
-      if (!type || type.dtype === "string") throw new InputError(`'${port.name}' is no tensor of numbers: use the model's own load() instead of WebDNN.load()`);
+      if (!type || type.dtype === "string")
+        throw new InputError(
+          `'${port.name}' is no tensor of numbers: use the model's own load() instead of WebDNN.load()`,
+        );
       const isDynamic = type.shape.some((dim) => typeof dim !== "number");
-      return new ClassicArray(port.name, () => sizeOf(port, this.placeholders) ?? this.actualSizes.get(port.name), isDynamic);
+      return new ClassicArray(
+        port.name,
+        () => sizeOf(port, this.placeholders) ?? this.actualSizes.get(port.name),
+        isDynamic,
+      );
     };
     this.inputs = model.inputs.map(arrayOf);
     this.outputs = model.outputs.map(arrayOf);
@@ -101,7 +117,10 @@ export class DescriptorRunner {
     const inputs = this.model.inputs.map((port, index) => {
       const { dtype, shape } = tensorType(port) ?? { dtype: "float32", shape: [] };
       const values = this.inputs[index].toActual();
-      return [port.name, { data: encodeValues(dtype, values), dims: shape.map((dim) => evaluate(dim, this.placeholders)) }] as const;
+      return [
+        port.name,
+        { data: encodeValues(dtype, values), dims: shape.map((dim) => evaluate(dim, this.placeholders)) },
+      ] as const;
     });
     const results: Outputs = await this.model.run(Object.fromEntries(inputs));
     this.outputs.forEach((array) => {
@@ -114,13 +133,25 @@ export class DescriptorRunner {
 
 /** Loads a converted folder on the first backend of the order that works here. */
 export async function load(directory: string, initOption: InitOption = {}): Promise<DescriptorRunner> {
-  const { backendOrder, progressCallback, weightDirectory, transformUrlDelegate, cacheStrategy = "latest", saveCache = true } = initOption;
-  const order = backendOrder ? (typeof backendOrder === "string" ? [backendOrder] : [...backendOrder]) : getBackendAvailability().defaultOrder;
+  const {
+    backendOrder,
+    progressCallback,
+    weightDirectory,
+    transformUrlDelegate,
+    cacheStrategy = "latest",
+    saveCache = true,
+  } = initOption;
+  const order = backendOrder
+    ? typeof backendOrder === "string"
+      ? [backendOrder]
+      : [...backendOrder]
+    : getBackendAvailability().defaultOrder;
   // The first WebDNN meant to end every order with this one.
   if (!order.includes("fallback")) order.push("fallback");
   const backends: BackendName[] = [];
   for (const name of order) {
-    if (!Object.hasOwn(NAMES, name)) throw new BackendError(`unknown backend '${name}': expected ${Object.keys(NAMES).join(", ")}`);
+    if (!Object.hasOwn(NAMES, name))
+      throw new BackendError(`unknown backend '${name}': expected ${Object.keys(NAMES).join(", ")}`);
     const backend = NAMES[name];
     if (backend) backends.push(backend);
     else console.warn(`WebDNN: there is no ${name} backend any more, the next one of backendOrder is used`);

@@ -77,7 +77,9 @@ export function checkDim(dim: unknown, symbols: ReadonlySet<string>, where: stri
  */
 export function bindShape(shape: readonly Dim[], dims: readonly number[], symbols: Symbols, where: string): void {
   if (shape.length !== dims.length) {
-    throw new ShapeError(`${where}: expected ${shape.length} dimensions ${printShape(shape)}, got [${dims.join(", ")}]`);
+    throw new ShapeError(
+      `${where}: expected ${shape.length} dimensions ${printShape(shape)}, got [${dims.join(", ")}]`,
+    );
   }
   shape.forEach((dim, axis) => {
     if (typeof dim === "string" && !symbols.has(dim)) symbols.set(dim, dims[axis]);

@@ -1,6 +1,9 @@
-// Every error that the runtime throws. One line each: where, what, expected, got, what to do. Catch by type, never by text.
+// Every error that the runtime throws. One line each: where, what, expected, got, what to do. Catch by type, never by
+// text.
 
-/** Base of every error of this library. Aborting is the exception: it throws the signal's own reason, as `fetch` does. */
+/**
+ * Base of every error of this library. Aborting is the exception: it throws the signal's own reason, as `fetch` does.
+ */
 export class WebDNNError extends Error {
   override name = "WebDNNError";
 }
@@ -36,7 +39,9 @@ export class BackendError extends WebDNNError {
   }
 }
 
-/** The GPU device was lost (driver reset, sleeping laptop, too long a kernel). The next run starts on a fresh device. */
+/**
+ * The GPU device was lost (driver reset, sleeping laptop, too long a kernel). The next run starts on a fresh device.
+ */
 export class DeviceLostError extends BackendError {
   override name = "DeviceLostError";
 }
@@ -47,7 +52,14 @@ export class OutOfMemoryError extends BackendError {
 }
 
 const byName: Record<string, (new (message: string) => WebDNNError) | undefined> = {
-  WebDNNError, ModelError, InputError, ShapeError, IntegrityError, BackendError, DeviceLostError, OutOfMemoryError,
+  WebDNNError,
+  ModelError,
+  InputError,
+  ShapeError,
+  IntegrityError,
+  BackendError,
+  DeviceLostError,
+  OutOfMemoryError,
 };
 
 /** Rebuilds an error that crossed a worker boundary, so that `instanceof` works on the other side. */

@@ -53,13 +53,16 @@ export class Files {
 
   /** A file whose length and hash are not known beforehand: the manifest itself. */
   async text(name: string): Promise<string> {
-    return new TextDecoder().decode(await this.attempt(name, () => this.download(this.url(name), name, undefined, "no-cache")));
+    return new TextDecoder().decode(
+      await this.attempt(name, () => this.download(this.url(name), name, undefined, "no-cache")),
+    );
   }
 
   /** A file with known length and hash. Throws IntegrityError if what arrives is something else. */
   async verified(name: string, facts: FileFacts): Promise<Uint8Array<ArrayBuffer>> {
     const key = `https://webdnn-onnx.invalid/sha256/${facts.sha256}`;
-    const cache = this.options.cache && typeof caches !== "undefined" ? await caches.open(CACHE).catch(() => undefined) : undefined;
+    const cache =
+      this.options.cache && typeof caches !== "undefined" ? await caches.open(CACHE).catch(() => undefined) : undefined;
     const kept = await cache?.match(key);
     if (kept) {
       const bytes = new Uint8Array(await kept.arrayBuffer());
@@ -78,7 +81,9 @@ export class Files {
       actual = await sha256(bytes);
     }
     if (actual !== facts.sha256) {
-      throw new IntegrityError(`${name}: expected SHA-256 ${facts.sha256.slice(0, 12)}…, got ${actual.slice(0, 12)}…: the file is damaged or belongs to another conversion; upload the whole folder again`);
+      throw new IntegrityError(
+        `${name}: expected SHA-256 ${facts.sha256.slice(0, 12)}…, got ${actual.slice(0, 12)}…: the file is damaged or belongs to another conversion; upload the whole folder again`,
+      );
     }
     // Neither waited for nor missed: a full disk must not keep the model from running.
     cache?.put(key, new Response(bytes)).catch(() => undefined);
@@ -103,14 +108,22 @@ export class Files {
       } catch (error) {
         this.options.signal?.throwIfAborted();
         if (!(error instanceof Transient)) throw error;
-        if (attempt === ATTEMPTS) throw error.cause instanceof IntegrityError ? error.cause : new ModelError(`${name}: ${error.message} (${ATTEMPTS} attempts)`, { cause: error.cause });
+        if (attempt === ATTEMPTS)
+          throw error.cause instanceof IntegrityError
+            ? error.cause
+            : new ModelError(`${name}: ${error.message} (${ATTEMPTS} attempts)`, { cause: error.cause });
         await new Promise((resolve) => setTimeout(resolve, 100 * 4 ** attempt));
         this.options.signal?.throwIfAborted();
       }
     }
   }
 
-  private async download(url: URL, name: string, expected: number | undefined, cache: RequestCache): Promise<Uint8Array<ArrayBuffer>> {
+  private async download(
+    url: URL,
+    name: string,
+    expected: number | undefined,
+    cache: RequestCache,
+  ): Promise<Uint8Array<ArrayBuffer>> {
     this.options.signal?.throwIfAborted();
     if (url.protocol === "file:") return this.readLocal(url, name, expected);
     let response: Response;
@@ -138,7 +151,8 @@ export class Files {
     } catch (error) {
       throw new Transient(`broke off after ${length} bytes: ${reasonOf(error)}`, { cause: error });
     }
-    if (expected !== undefined && length !== expected) throw new Transient("wrong length", { cause: wrongLength(name, expected, length) });
+    if (expected !== undefined && length !== expected)
+      throw new Transient("wrong length", { cause: wrongLength(name, expected, length) });
     if (whole) return whole;
     whole = new Uint8Array(length);
     let offset = 0;
@@ -151,7 +165,8 @@ export class Files {
 
   private async readLocal(url: URL, name: string, expected: number | undefined): Promise<Uint8Array<ArrayBuffer>> {
     const files = nodeModule("node:fs/promises") as NodeFiles | undefined;
-    if (!files) throw new ModelError(`${name}: pages cannot read ${url.href}: serve the folder over http (webdnn serve)`);
+    if (!files)
+      throw new ModelError(`${name}: pages cannot read ${url.href}: serve the folder over http (webdnn serve)`);
     let bytes: Uint8Array<ArrayBuffer>;
     try {
       bytes = await files.readFile(url, this.options.signal ? { signal: this.options.signal } : {});
@@ -165,5 +180,7 @@ export class Files {
 }
 
 function wrongLength(name: string, expected: number, got: number): IntegrityError {
-  return new IntegrityError(`${name}: expected ${expected} bytes, got ${got}: the file is truncated or belongs to another conversion; upload the whole folder again`);
+  return new IntegrityError(
+    `${name}: expected ${expected} bytes, got ${got}: the file is truncated or belongs to another conversion; upload the whole folder again`,
+  );
 }

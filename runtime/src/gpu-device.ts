@@ -23,7 +23,9 @@ const LIMITS = [
 ] as const;
 
 export type GPUChoice = {
-  /** A device of the caller's, which is never destroyed here, or a function that gives one, asked again after a loss. */
+  /**
+   * A device of the caller's, which is never destroyed here, or a function that gives one, asked again after a loss.
+   */
   readonly device?: GPUDevice | (() => Promise<GPUDevice>) | undefined;
   /** The entry point where there is no `navigator.gpu`: Dawn's in Node. */
   readonly gpu?: GPU | undefined;
@@ -38,7 +40,10 @@ export async function acquireDevice(choice: GPUChoice): Promise<GPUDevice> {
   if (choice.device) return choice.device;
   const gpu = choice.gpu ?? (globalThis.navigator as Navigator | undefined)?.gpu;
   if (!gpu) {
-    const why = (globalThis as { isSecureContext?: boolean }).isSecureContext === false ? "the page is not a secure context (https or localhost)" : "this browser has no navigator.gpu";
+    const why =
+      (globalThis as { isSecureContext?: boolean }).isSecureContext === false
+        ? "the page is not a secure context (https or localhost)"
+        : "this browser has no navigator.gpu";
     throw new BackendError(`webgpu: ${why}`);
   }
   const preference = choice.powerPreference ?? "high-performance";
@@ -66,7 +71,10 @@ async function requestDevice(gpu: GPU, powerPreference: GPUPowerPreference): Pro
   for (const limit of LIMITS) requiredLimits[limit] = adapter.limits[limit];
   const offered = adapter.features;
   try {
-    return await adapter.requestDevice({ requiredLimits, requiredFeatures: FEATURES.filter((feature) => offered.has(feature)) });
+    return await adapter.requestDevice({
+      requiredLimits,
+      requiredFeatures: FEATURES.filter((feature) => offered.has(feature)),
+    });
   } catch (error) {
     throw new BackendError(`webgpu: no device: ${reasonOf(error)}`, { cause: error });
   }
@@ -75,18 +83,26 @@ async function requestDevice(gpu: GPU, powerPreference: GPUPowerPreference): Pro
 /** Throws BackendError unless the device has what the program was compiled for. */
 export function checkRequirements(device: GPUDevice, { requires }: Program): void {
   const missing = (requires?.features ?? []).filter((feature) => !device.features.has(feature));
-  if (missing.length > 0) throw new BackendError(`webgpu: this GPU lacks ${missing.join(", ")}, which the bundle was converted for`);
+  if (missing.length > 0)
+    throw new BackendError(`webgpu: this GPU lacks ${missing.join(", ")}, which the bundle was converted for`);
   for (const [limit, needed] of Object.entries(requires?.limits ?? {})) {
     const offered = device.limits[limit as keyof GPUSupportedLimits] as number | undefined;
-    if (offered !== undefined && offered < needed) throw new BackendError(`webgpu: ${limit}: the bundle needs ${needed}, this GPU has ${offered}`);
+    if (offered !== undefined && offered < needed)
+      throw new BackendError(`webgpu: ${limit}: the bundle needs ${needed}, this GPU has ${offered}`);
   }
 }
 
 /**
- * Runs `work` inside of error scopes. The promise resolves to the error that the device found in it, if any; it never rejects,
+ * Runs `work` inside of error scopes. The promise resolves to the error that the device found in it, if any; it never
+ * rejects,
  * and may be awaited later. `work` itself may throw.
  */
-export function scoped(device: GPUDevice, where: string, work: () => void, kernel?: string): Promise<BackendError | undefined> {
+export function scoped(
+  device: GPUDevice,
+  where: string,
+  work: () => void,
+  kernel?: string,
+): Promise<BackendError | undefined> {
   device.pushErrorScope("out-of-memory");
   device.pushErrorScope("validation");
   let popped: Promise<(GPUError | null)[]>;

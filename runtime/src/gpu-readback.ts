@@ -3,15 +3,20 @@
 import type { BackendError } from "./errors.ts";
 import { MAP_READ, USAGE } from "./gpu-device.ts";
 
-/** Longest time, in milliseconds, that the waiting loop keeps the GPU process busy; after that an ordinary wait takes over. */
+/**
+ * Longest time, in milliseconds, that the waiting loop keeps the GPU process busy; after that an ordinary wait takes
+ * over.
+ */
 const NUDGE_MILLISECONDS = 100;
 const NUDGES = 2000;
 
 /**
  * Waits until a buffer is mapped.
  *
- * When work is not done at Chromium's first look, its GPU process looks again only milliseconds later, longer than many models run.
- * Every round trip makes it look at once, and popping an empty error scope is the cheapest round trip there is. The loop is bounded
+ * When work is not done at Chromium's first look, its GPU process looks again only milliseconds later, longer than
+ * many models run.
+ * Every round trip makes it look at once, and popping an empty error scope is the cheapest round trip there is. The
+ * loop is bounded
  * in time and in turns, never has more than one round trip in flight, and ends as soon as the promise settles.
  */
 export async function waitForMap(device: GPUDevice, mapped: Promise<unknown>): Promise<void> {
@@ -37,7 +42,14 @@ export async function waitForMap(device: GPUDevice, mapped: Promise<unknown>): P
   await mapped;
 }
 
-type Waiting = { readonly source: GPUBuffer; readonly offset: number; readonly bytes: number; readonly at: number; resolve: (bytes: Uint8Array) => void; reject: (reason: unknown) => void };
+type Waiting = {
+  readonly source: GPUBuffer;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly at: number;
+  resolve: (bytes: Uint8Array) => void;
+  reject: (reason: unknown) => void;
+};
 
 const ALIGNMENT = 8;
 
@@ -92,7 +104,8 @@ export class Readback {
       const error = await problem;
       if (error) throw error;
       const bytes = new Uint8Array(staging.getMappedRange(0, size));
-      for (const { offset, bytes: length, at, resolve } of waiting) resolve(bytes.slice(at + (offset % 4), at + (offset % 4) + length));
+      for (const { offset, bytes: length, at, resolve } of waiting)
+        resolve(bytes.slice(at + (offset % 4), at + (offset % 4) + length));
       staging.unmap();
       this.idle.push(staging);
       this.idle.sort((left, right) => left.size - right.size);
@@ -106,7 +119,11 @@ export class Readback {
   private staging(size: number): GPUBuffer {
     const index = this.idle.findIndex((buffer) => buffer.size >= size);
     if (index >= 0) return this.idle.splice(index, 1)[0];
-    return this.device.createBuffer({ label: "readback", size: Math.ceil(size / 256) * 256, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+    return this.device.createBuffer({
+      label: "readback",
+      size: Math.ceil(size / 256) * 256,
+      usage: USAGE.MAP_READ | USAGE.COPY_DST,
+    });
   }
 
   dispose(): void {

@@ -33,6 +33,9 @@ export class GPUTimer {
     await staging.mapAsync(MAP_READ);
     const stamps = new BigUint64Array(staging.getMappedRange().slice(0));
     for (const disposable of [resolved, staging, this.queries]) disposable.destroy();
-    return names.map((kernel, index) => ({ kernel, milliseconds: Number(stamps[2 * index + 1] - stamps[2 * index]) / 1e6 }));
+    return names.map((kernel, index) => ({
+      kernel,
+      milliseconds: Number(stamps[2 * index + 1] - stamps[2 * index]) / 1e6,
+    }));
   }
 }

@@ -4,7 +4,9 @@ type Block = { offset: number; bytes: number };
 
 const ALIGNMENT = 64;
 
-/** Size of memory that has to grow: by half at least, so that shapes that grow step by step do not move it every time. */
+/**
+ * Size of memory that has to grow: by half at least, so that shapes that grow step by step do not move it every time.
+ */
 export function grown(needed: number, present: number): number {
   return Math.max(needed, Math.ceil((present * 1.5) / 16) * 16);
 }
@@ -48,7 +50,9 @@ export class Heap {
     let index = this.gaps.findIndex((gap) => gap.offset > offset);
     if (index < 0) index = this.gaps.length;
     this.gaps.splice(index, 0, { offset, bytes: size });
-    const [before, block, after] = [this.gaps[index - 1], this.gaps[index], this.gaps[index + 1]] as (Block | undefined)[];
+    const [before, block, after] = [this.gaps[index - 1], this.gaps[index], this.gaps[index + 1]] as (
+      Block | undefined
+    )[];
     if (block && block.offset + block.bytes === after?.offset) {
       block.bytes += after.bytes;
       this.gaps.splice(index + 1, 1);

@@ -16,6 +16,16 @@ export type { Progress } from "./files.ts";
 export { load, type LoadOptions } from "./load.ts";
 export type { BackendName, Port, ValueType } from "./manifest.ts";
 export type { Fallback, Inputs, Model, Outputs, OutputTarget, Placement, RunOptions } from "./model.ts";
-export type { ObservationPoint, Observer } from "./program.ts";
-export { fromFloat16, toFloat16, type ArrayOf, type DType, type GPUTensor, type InputValue, type Tensor, type TypedArray, type Value } from "./tensors.ts";
+export type { ObservationPoint, Observer } from "./executor.ts";
+export {
+  fromFloat16,
+  toFloat16,
+  type ArrayOf,
+  type DType,
+  type GPUTensor,
+  type InputValue,
+  type Tensor,
+  type TypedArray,
+  type Value,
+} from "./tensors.ts";
 export { loadInWorker } from "./worker-client.ts";

@@ -17,7 +17,10 @@ type JSCommand = Command & { readonly call: JSFunction; readonly args: readonly 
 /** The function behind a kernel. Throws BackendError if kernels.js lacks it. */
 export function findKernel(module: KernelModule, kernel: Kernel): JSFunction {
   const found = module[kernel.export ?? kernel.name];
-  if (typeof found !== "function") throw new BackendError(`kernel ${kernel.name}: kernels.js exports no '${kernel.export ?? kernel.name}'`, { kernel: kernel.name });
+  if (typeof found !== "function")
+    throw new BackendError(`kernel ${kernel.name}: kernels.js exports no '${kernel.export ?? kernel.name}'`, {
+      kernel: kernel.name,
+    });
   return found as JSFunction;
 }
 

@@ -5,8 +5,17 @@ import { BackendError, ModelError, WebDNNError, reasonOf } from "./errors.ts";
 import { Files, nodeModule, type Progress } from "./files.ts";
 import type { GPUChoice } from "./gpu-device.ts";
 import { JSBackend, type KernelModule } from "./js.ts";
-import { parseManifest, type BackendName, type Manifest, type Program } from "./manifest.ts";
-import { LocalModel, type Engine, type Fallback, type Inputs, type Model, type Outputs, type Placement } from "./model.ts";
+import { parseManifest } from "./manifest-check.ts";
+import type { BackendName, Manifest, Program } from "./manifest.ts";
+import {
+  LocalModel,
+  type Engine,
+  type Fallback,
+  type Inputs,
+  type Model,
+  type Outputs,
+  type Placement,
+} from "./model.ts";
 import { walkSteps } from "./plan.ts";
 import { ProgramRunner } from "./program.ts";
 import { WasmBackend, chooseModule } from "./wasm.ts";
@@ -21,7 +30,10 @@ export type LoadOptions = GPUChoice & {
   readonly signal?: AbortSignal;
   /** Keep verified files in the Cache API under their hash (default true; there is none outside of browsers). */
   readonly cache?: boolean;
-  /** Threads of the wasm backend; "auto" (default) goes by the number of cores. More than one needs a cross-origin isolated page. */
+  /**
+   * Threads of the wasm backend; "auto" (default) goes by the number of cores. More than one needs a cross-origin
+   * isolated page.
+   */
   readonly threads?: number | "auto";
   /** Where the weight shards are, when not beside model.json. */
   readonly weightDirectory?: string | URL;
@@ -35,11 +47,18 @@ export type LoadOptions = GPUChoice & {
 
 const ORDER: readonly BackendName[] = ["webgpu", "wasm", "js"];
 
-type Loading = { readonly manifest: Manifest; readonly files: Files; readonly options: LoadOptions; readonly base: URL };
+type Loading = {
+  readonly manifest: Manifest;
+  readonly files: Files;
+  readonly options: LoadOptions;
+  readonly base: URL;
+};
 
 /** URL of the worker file: beside this very file, unless told otherwise. */
 export function workerUrl(options: Pick<LoadOptions, "workerUrl">): URL {
-  return options.workerUrl ? new URL(options.workerUrl, documentBase()) : new URL("./webdnn.worker.js", import.meta.url);
+  return options.workerUrl
+    ? new URL(options.workerUrl, documentBase())
+    : new URL("./webdnn.worker.js", import.meta.url);
 }
 
 export function documentBase(): string | undefined {
@@ -52,7 +71,10 @@ function folder(url: string | URL): URL {
   try {
     absolute = new URL(url, documentBase());
   } catch (error) {
-    throw new ModelError(`'${String(url)}' is not a URL; outside of a page it must be absolute: new URL("./model/", import.meta.url)`, { cause: error });
+    throw new ModelError(
+      `'${String(url)}' is not a URL; outside of a page it must be absolute: new URL("./model/", import.meta.url)`,
+      { cause: error },
+    );
   }
   if (absolute.pathname.endsWith("/model.json")) return new URL(".", absolute);
   if (!absolute.pathname.endsWith("/")) absolute.pathname += "/";
@@ -62,10 +84,14 @@ function folder(url: string | URL): URL {
 /**
  * Loads a bundle that `webdnn convert` wrote. `url` is its folder.
  *
- * A backend that is not available here is passed over for the next one only if `backend` leaves a choice, and the reason is kept
+ * A backend that is not available here is passed over for the next one only if `backend` leaves a choice, and the
+ * reason is kept
  * in `model.fallbacks`. Damaged files are an error whatever the choice.
  */
-export async function load<I = Inputs, O = Outputs>(url: string | URL, options: LoadOptions = {}): Promise<Model<I, O>> {
+export async function load<I = Inputs, O = Outputs>(
+  url: string | URL,
+  options: LoadOptions = {},
+): Promise<Model<I, O>> {
   options.signal?.throwIfAborted();
   const base = folder(url);
   const files = new Files(base, {
@@ -77,11 +103,19 @@ export async function load<I = Inputs, O = Outputs>(url: string | URL, options: 
   });
   const manifest = parseManifest(await files.text("model.json"));
   const choice = options.backend ?? "auto";
-  const wanted = choice === "auto" ? ORDER.filter((name) => manifest.programs[name]) : typeof choice === "string" ? [choice] : choice;
+  const wanted =
+    choice === "auto"
+      ? ORDER.filter((name) => manifest.programs[name])
+      : typeof choice === "string"
+        ? [choice]
+        : choice;
   const fallbacks: Fallback[] = [];
   for (const name of wanted) {
     try {
-      return (await open(name, { manifest, files, options, base }, fallbacks)) as Model<unknown, unknown> as Model<I, O>;
+      return (await open(name, { manifest, files, options, base }, fallbacks)) as Model<unknown, unknown> as Model<
+        I,
+        O
+      >;
     } catch (error) {
       options.signal?.throwIfAborted();
       if (!(error instanceof BackendError)) throw error;
@@ -89,13 +123,18 @@ export async function load<I = Inputs, O = Outputs>(url: string | URL, options: 
       fallbacks.push({ backend: name, reason: error.message });
     }
   }
-  throw new BackendError(`no backend is available: ${fallbacks.map(({ backend, reason }) => `${backend}: ${reason}`).join("; ") || "the bundle has none"}`);
+  throw new BackendError(
+    `no backend is available: ${fallbacks.map(({ backend, reason }) => `${backend}: ${reason}`).join("; ") || "the bundle has none"}`,
+  );
 }
 
 async function open(name: BackendName, loading: Loading, fallbacks: readonly Fallback[]): Promise<Model> {
   const { manifest, options } = loading;
   const program = manifest.programs[name];
-  if (!program) throw new BackendError(`the bundle has no ${name} program: it was converted for ${Object.keys(manifest.programs).join(", ")}`);
+  if (!program)
+    throw new BackendError(
+      `the bundle has no ${name} program: it was converted for ${Object.keys(manifest.programs).join(", ")}`,
+    );
   const notes: string[] = [];
   const threads = name === "wasm" ? threadCount(options.threads ?? "auto", manifest, notes) : 1;
   if (threads > 1 && isPage()) {
@@ -131,9 +170,13 @@ function threadCount(wanted: number | "auto", manifest: Manifest, notes: string[
     if (wanted !== "auto") notes.push("one thread: the bundle was converted without threads");
     return 1;
   }
-  const isolated = (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated ?? nodeModule("node:worker_threads") !== undefined;
+  const isolated =
+    (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated ??
+    nodeModule("node:worker_threads") !== undefined;
   if (!isolated || typeof SharedArrayBuffer === "undefined") {
-    notes.push("one thread: the page is not cross-origin isolated; serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp");
+    notes.push(
+      "one thread: the page is not cross-origin isolated; serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp",
+    );
     return 1;
   }
   if (wanted !== "auto") return Math.max(1, Math.floor(wanted));
@@ -144,12 +187,22 @@ function threadCount(wanted: number | "auto", manifest: Manifest, notes: string[
 }
 
 /** Opens a backend, compiles its kernels and loads its weights, side by side. */
-async function start(name: BackendName, { manifest, files, options, base }: Loading, program: Program, threads: number): Promise<Engine> {
+async function start(
+  name: BackendName,
+  { manifest, files, options, base }: Loading,
+  program: Program,
+  threads: number,
+): Promise<Engine> {
   const needsModule = name === "js" || (program.hostKernels?.length ?? 0) > 0 || hasHostSteps(program);
   const module = needsModule ? importKernels(files) : Promise.resolve({});
   module.catch(() => undefined);
   const backend = await openBackend(name, manifest, files, options, program, threads, module);
-  files.expect(new Map([...backend.files.map((file): [string, number] => [file, manifest.files?.[file]?.bytes ?? 0]), ...weightFiles(manifest, program)]));
+  files.expect(
+    new Map([
+      ...backend.files.map((file): [string, number] => [file, manifest.files?.[file]?.bytes ?? 0]),
+      ...weightFiles(manifest, program),
+    ]),
+  );
   const preparing = backend.prepare();
   // The first failure decides; the other work must not end as an unhandled rejection.
   const loading = loadWeights(files, manifest, program, backend);
@@ -182,7 +235,14 @@ async function openBackend(
     case "wasm": {
       const choice = chooseModule(manifest, threads);
       const arena = typeof program.arenaBytes === "number" ? program.arenaBytes : 0;
-      return new WasmBackend(program, choice, manifest, files, decodedBytes(program) + arena, choice.threads > 1 ? workerUrl(options) : undefined);
+      return new WasmBackend(
+        program,
+        choice,
+        manifest,
+        files,
+        decodedBytes(program) + arena,
+        choice.threads > 1 ? workerUrl(options) : undefined,
+      );
     }
     case "webgpu":
       return WebGPUBackend.open(options, program, manifest, files);
@@ -214,7 +274,8 @@ function placementOf(program: Program, backend: BackendName): Placement[] {
       placement.push({ path, name, on: "js", reason });
     };
     if ("host" in step) add(step.host, "host function: its values live on the JavaScript side");
-    else if ("run" in step && step.on === "js" && backend !== "js") add(program.hostKernels?.[step.run].name ?? "", `the ${backend} target has no kernel for it`);
+    else if ("run" in step && step.on === "js" && backend !== "js")
+      add(program.hostKernels?.[step.run].name ?? "", `the ${backend} target has no kernel for it`);
   });
   return placement;
 }

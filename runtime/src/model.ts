@@ -5,10 +5,23 @@ import { checkShape, evaluate, type Symbols } from "./dims.ts";
 import { DeviceLostError, InputError, ModelError, WebDNNError } from "./errors.ts";
 import type { BackendName, Manifest, Port, Program } from "./manifest.ts";
 import { tensorType } from "./manifest.ts";
-import type { Execution, Frame, Observer, ProgramRunner } from "./program.ts";
-import { bytesOf, checkInput, type GPUTensor, type InputValue, type Tensor, type TypedArray, type Value } from "./tensors.ts";
+import type { Observer } from "./executor.ts";
+import type { Feed, Frame } from "./frame.ts";
+import type { ProgramRunner } from "./program.ts";
+import {
+  bytesOf,
+  checkInput,
+  type GPUTensor,
+  type InputValue,
+  type Tensor,
+  type TypedArray,
+  type Value,
+} from "./tensors.ts";
 
-/** Where an output goes: to a typed array, to the model's own GPU buffer, into a GPU buffer of the caller's, or nowhere. */
+/**
+ * Where an output goes: to a typed array, to the model's own GPU buffer, into a GPU buffer of the caller's, or
+ * nowhere.
+ */
 export type OutputTarget = "array" | "gpu" | GPUBuffer | false;
 
 export type RunOptions = {
@@ -22,7 +35,12 @@ export type Inputs = Readonly<Record<string, InputValue>>;
 export type Outputs = Readonly<Record<string, unknown>>;
 
 /** A step that does not run on the model's backend, and why. */
-export type Placement = { readonly path: readonly number[]; readonly name: string; readonly on: "js"; readonly reason: string };
+export type Placement = {
+  readonly path: readonly number[];
+  readonly name: string;
+  readonly on: "js";
+  readonly reason: string;
+};
 
 export type Fallback = { readonly backend: BackendName; readonly reason: string };
 
@@ -40,7 +58,10 @@ export interface Model<I = Inputs, O = Outputs> {
   readonly outputs: readonly Port[];
   readonly placement: readonly Placement[];
 
-  /** Runs the model. Calls may overlap: they are executed one after the other, and each reads its inputs when its turn comes. */
+  /**
+   * Runs the model. Calls may overlap: they are executed one after the other, and each reads its inputs when its turn
+   * comes.
+   */
   run(inputs: I, options?: RunOptions): Promise<O>;
 
   /** Runs it once and measures every kernel; null where the GPU offers no timestamps. */
@@ -51,7 +72,12 @@ export interface Model<I = Inputs, O = Outputs> {
 }
 
 /** What a backend and a program make once they are ready. */
-export type Engine = { readonly backend: Backend; readonly runner: ProgramRunner; readonly program: Program; readonly placement: readonly Placement[] };
+export type Engine = {
+  readonly backend: Backend;
+  readonly runner: ProgramRunner;
+  readonly program: Program;
+  readonly placement: readonly Placement[];
+};
 
 export class LocalModel implements Model {
   readonly name: string;
@@ -148,7 +174,7 @@ export class LocalModel implements Model {
   private async execute(inputs: Inputs, options: RunOptions): Promise<Outputs> {
     const { backend, runner } = this.engine;
     const targets = this.targets(options.outputs);
-    const frame = await runner.run(this.prepare(inputs, options));
+    const frame = await runner.run(this.prepare(inputs), options);
     try {
       const results = await Promise.all(
         this.outputs.map(async (port, index): Promise<[string, unknown] | undefined> => {
@@ -171,17 +197,19 @@ export class LocalModel implements Model {
     else if (Array.isArray(wanted)) for (const name of wanted as readonly string[]) targets.set(name, "array");
     else for (const [name, target] of Object.entries(wanted)) targets.set(name, target as OutputTarget);
     for (const name of targets.keys()) {
-      if (!known.includes(name)) throw new InputError(`model '${this.name}' has no output '${name}': its outputs are ${known.join(", ")}`);
+      if (!known.includes(name))
+        throw new InputError(`model '${this.name}' has no output '${name}': its outputs are ${known.join(", ")}`);
     }
     return targets;
   }
 
   /** Checks the inputs, all of them before anything is touched. */
-  private prepare(inputs: Inputs, options: RunOptions): Execution {
+  private prepare(inputs: Inputs): Feed {
     const { backend, program } = this.engine;
     const known = this.inputs.map(({ name }) => name);
     for (const name of Object.keys(inputs)) {
-      if (!known.includes(name)) throw new InputError(`model '${this.name}' has no input '${name}': its inputs are ${known.join(", ")}`);
+      if (!known.includes(name))
+        throw new InputError(`model '${this.name}' has no input '${name}': its inputs are ${known.join(", ")}`);
     }
     const symbols: Symbols = new Map();
     const values = new Map<number, Value>();
@@ -214,33 +242,46 @@ export class LocalModel implements Model {
     });
     for (const check of checks) check();
     if (backend.lost) throw backend.lost;
-    return { symbols, values, uploads, overrides, copies, observe: options.observe, signal: options.signal };
+    return { symbols, values, uploads, overrides, copies };
   }
 
   private missing(name: string): InputError {
-    return new InputError(`input '${name}' is missing: this model needs ${this.inputs.map((port) => port.name).join(", ")}`);
+    return new InputError(
+      `input '${name}' is missing: this model needs ${this.inputs.map((port) => port.name).join(", ")}`,
+    );
   }
 
   private adopt(name: string, buffer: GPUBuffer, bytes: number): Storage {
     const { backend } = this.engine;
-    if (!backend.adopt) throw new InputError(`'${name}': a GPUBuffer needs the webgpu backend, this model runs on ${backend.name}`);
-    if (buffer.size < bytes) throw new InputError(`'${name}': expected a GPUBuffer of at least ${bytes} bytes, got ${buffer.size}`);
+    if (!backend.adopt)
+      throw new InputError(`'${name}': a GPUBuffer needs the webgpu backend, this model runs on ${backend.name}`);
+    if (buffer.size < bytes)
+      throw new InputError(`'${name}': expected a GPUBuffer of at least ${bytes} bytes, got ${buffer.size}`);
     return backend.adopt(buffer, bytes);
   }
 
-  private async collect(frame: Frame, port: Port, index: number, target: Exclude<OutputTarget, false>): Promise<unknown> {
+  private async collect(
+    frame: Frame,
+    port: Port,
+    index: number,
+    target: Exclude<OutputTarget, false>,
+  ): Promise<unknown> {
     const { backend, program } = this.engine;
     const slot = program.outputs[index];
     const type = tensorType(port);
     if (frame.isSlot(slot)) {
-      if (target !== "array") throw new InputError(`output '${port.name}' is made on the host: it cannot stay on the GPU`);
+      if (target !== "array")
+        throw new InputError(`output '${port.name}' is made on the host: it cannot stay on the GPU`);
       return frame.value(slot);
     }
     if (!type) throw new ModelError(`output '${port.name}' is no tensor but is stored as one`);
     const dims = frame.evaluateShape(type.shape);
     if (target === "array") return frame.tensor(slot, dims);
     const storage = frame.storage(slot);
-    if (!backend.reveal) throw new InputError(`output '${port.name}': GPU buffers need the webgpu backend, this model runs on ${backend.name}`);
+    if (!backend.reveal)
+      throw new InputError(
+        `output '${port.name}': GPU buffers need the webgpu backend, this model runs on ${backend.name}`,
+      );
     if (target === "gpu") return { dtype: type.dtype, dims, buffer: backend.reveal(storage) } satisfies GPUTensor;
     const bytes = frame.bytes(slot);
     backend.copy(storage, 0, this.adopt(port.name, target, bytes), 0, bytes);

@@ -9,7 +9,11 @@ import type { Buffer, Program, RunStep, Step } from "./manifest.ts";
 export type Lifetime = { first: number; last: number };
 
 /** Calls `visit` with every step, those inside of If and Loop included, after the step that holds them. */
-export function walkSteps(steps: readonly Step[], visit: (step: Step, path: readonly number[]) => void, path: readonly number[] = []): void {
+export function walkSteps(
+  steps: readonly Step[],
+  visit: (step: Step, path: readonly number[]) => void,
+  path: readonly number[] = [],
+): void {
   steps.forEach((step, index) => {
     const here = [...path, index];
     visit(step, here);
@@ -61,7 +65,11 @@ export class Outline {
     for (const buffer of program.outputs) touch(buffer, program.steps.length);
     this.isStatic = [...this.lifetimes.keys()].every((index) => {
       const buffer = program.buffers[index];
-      return buffer.role === "weight" || buffer.role === "value" || (typeof buffer.bytes === "number" && (layout === "arena" ? buffer.offset : buffer.slot) !== undefined);
+      return (
+        buffer.role === "weight" ||
+        buffer.role === "value" ||
+        (typeof buffer.bytes === "number" && (layout === "arena" ? buffer.offset : buffer.slot) !== undefined)
+      );
     });
   }
 
@@ -72,7 +80,12 @@ export class Outline {
 
   /** True if the numbers of a kernel call, and the sizes of its arguments, stay the same during a run. */
   isSteady(step: RunStep): boolean {
-    const dims = [...(step.params ?? []), ...(step.grid ?? []), step.extent ?? 0, ...step.args.map((arg) => this.program.buffers[arg].bytes)];
+    const dims = [
+      ...(step.params ?? []),
+      ...(step.grid ?? []),
+      step.extent ?? 0,
+      ...step.args.map((arg) => this.program.buffers[arg].bytes),
+    ];
     return !dims.some((dim) => this.usesLate(dim));
   }
 }
@@ -115,7 +128,9 @@ function plannedPlaces(outline: Outline, layout: Backend["layout"], symbols: Sym
     }
     return slots.push({ bytes, free: false }) - 1;
   };
-  const order = [...lifetimes].filter(([index]) => isPlanned(program.buffers[index]) && isKnown(program.buffers[index].bytes, symbols));
+  const order = [...lifetimes].filter(
+    ([index]) => isPlanned(program.buffers[index]) && isKnown(program.buffers[index].bytes, symbols),
+  );
   order.sort(([, left], [, right]) => left.first - right.first);
   const live: { index: number; last: number; bytes: number }[] = [];
   for (const [index, { first, last }] of order) {
@@ -134,7 +149,9 @@ function plannedPlaces(outline: Outline, layout: Backend["layout"], symbols: Sym
   return { places, sizes: layout === "arena" ? [heap.end] : slots.map((slot) => slot.bytes) };
 }
 
-/** The memory and the ready-made kernel calls of one assignment of the symbols. Void when the backend's epoch changes. */
+/**
+ * The memory and the ready-made kernel calls of one assignment of the symbols. Void when the backend's epoch changes.
+ */
 export class Plan {
   readonly storages = new Map<number, Storage>();
   readonly epoch: number;
@@ -148,7 +165,10 @@ export class Plan {
     overrides: ReadonlyMap<number, Storage>,
     reuse: boolean,
   ) {
-    const placement = outline.isStatic && reuse ? givenPlaces(outline, backend.layout) : plannedPlaces(outline, backend.layout, symbols, reuse);
+    const placement =
+      outline.isStatic && reuse
+        ? givenPlaces(outline, backend.layout)
+        : plannedPlaces(outline, backend.layout, symbols, reuse);
     backend.reserve(placement.sizes);
     this.epoch = backend.epoch;
     for (const [index, place] of placement.places) {

@@ -1,4 +1,5 @@
-// SHA-256 (FIPS 180-4). crypto.subtle exists only in secure contexts; a page served over plain http from another machine has none.
+// SHA-256 (FIPS 180-4). crypto.subtle exists only in secure contexts; a page served over plain http from another
+// machine has none.
 
 const round = new Uint32Array(64);
 const initial = new Uint32Array(8);
@@ -21,7 +22,7 @@ function sha256InScript(bytes: Uint8Array): Uint8Array {
   if (round[0] === 0) fillConstants();
   const state = initial.slice();
   const words = new Uint32Array(64);
-  const tail = new Uint8Array(((bytes.length % 64) + 9 > 64 ? 128 : 64));
+  const tail = new Uint8Array((bytes.length % 64) + 9 > 64 ? 128 : 64);
   const whole = bytes.length - (bytes.length % 64);
   tail.set(bytes.subarray(whole));
   tail[bytes.length % 64] = 0x80;
@@ -29,7 +30,10 @@ function sha256InScript(bytes: Uint8Array): Uint8Array {
   end.setUint32(tail.length - 8, Math.floor(bytes.length / 2 ** 29));
   end.setUint32(tail.length - 4, bytes.length * 8);
   const body = new DataView(bytes.buffer, bytes.byteOffset, whole);
-  for (const [view, length] of [[body, whole], [end, tail.length]] as const) {
+  for (const [view, length] of [
+    [body, whole],
+    [end, tail.length],
+  ] as const) {
     for (let offset = 0; offset < length; offset += 64) digestBlock(view, offset, state, words);
   }
   const digest = new DataView(new ArrayBuffer(32));
@@ -44,11 +48,16 @@ function digestBlock(view: DataView, offset: number, state: Uint32Array, words: 
   for (let index = 16; index < 64; index++) {
     const early = words[index - 15];
     const late = words[index - 2];
-    words[index] = words[index - 16] + words[index - 7] + (rotate(early, 7) ^ rotate(early, 18) ^ (early >>> 3)) + (rotate(late, 17) ^ rotate(late, 19) ^ (late >>> 10));
+    words[index] =
+      words[index - 16] +
+      words[index - 7] +
+      (rotate(early, 7) ^ rotate(early, 18) ^ (early >>> 3)) +
+      (rotate(late, 17) ^ rotate(late, 19) ^ (late >>> 10));
   }
   let [a, b, c, d, e, f, g, h] = state;
   for (let index = 0; index < 64; index++) {
-    const first = (h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & f) ^ (~e & g)) + round[index] + words[index]) | 0;
+    const first =
+      (h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & f) ^ (~e & g)) + round[index] + words[index]) | 0;
     const second = ((rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0;
     [h, g, f, e, d, c, b, a] = [g, f, e, (d + first) | 0, c, b, a, (first + second) | 0];
   }

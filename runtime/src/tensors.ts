@@ -3,7 +3,9 @@
 import { bindShape, printShape, product, type Dim, type Symbols } from "./dims.ts";
 import { InputError } from "./errors.ts";
 
-/** Element types by storage. What JavaScript has no array for travels as its bits: float16 and bfloat16 as Uint16Array. */
+/**
+ * Element types by storage. What JavaScript has no array for travels as its bits: float16 and bfloat16 as Uint16Array.
+ */
 const arrays = {
   bool: Uint8Array,
   int2: Uint8Array,
@@ -64,7 +66,9 @@ interface Carriers {
   string: string[];
 }
 
-/** The array that carries elements of a type: Float32Array for float32, string[] for string, Uint8Array for the rest. */
+/**
+ * The array that carries elements of a type: Float32Array for float32, string[] for string, Uint8Array for the rest.
+ */
 export type ArrayOf<D extends DType> = D extends keyof Carriers ? Carriers[D] : Uint8Array;
 
 export interface Tensor<D extends DType = DType> {
@@ -83,7 +87,10 @@ export interface GPUTensor<D extends DType = DType> {
 /** Anything a value slot holds: a tensor, a sequence, an optional (null is "none"), a map. */
 export type Value = Tensor | readonly Value[] | ReadonlyMap<string | bigint | number, Value> | null;
 
-/** What may be given for an input: the array alone where the shape is fixed, or the array (or GPU buffer) with its dims. */
+/**
+ * What may be given for an input: the array alone where the shape is fixed, or the array (or GPU buffer) with its
+ * dims.
+ */
 export type InputValue<D extends DType = DType> =
   | ArrayOf<D>
   | { readonly data: ArrayOf<D> | TypedArray | readonly string[]; readonly dims: readonly number[]; readonly dtype?: D }
@@ -110,7 +117,11 @@ export function storedBytes(dtype: StoredDType): number {
 /** A typed array over existing memory. `length` counts its elements; without it the view spans to the end. */
 export function viewOf(dtype: DType, memory: ArrayBufferLike, offset: number, length: number): TypedArray {
   if (dtype === "string") throw new InputError("strings have no typed array");
-  return new (arrays[dtype] as new (memory: ArrayBufferLike, offset: number, length: number) => TypedArray)(memory, offset, length);
+  return new (arrays[dtype] as new (memory: ArrayBufferLike, offset: number, length: number) => TypedArray)(
+    memory,
+    offset,
+    length,
+  );
 }
 
 /** The bytes of a typed array, without a copy. */
@@ -129,13 +140,22 @@ function isGPUBuffer(value: unknown): value is GPUBuffer {
 }
 
 /** An input after its checks: dense bytes, strings, or a GPU buffer, with the dims it has. */
-export type CheckedInput = { readonly dims: readonly number[]; readonly data: TypedArray | readonly string[] | GPUBuffer };
+export type CheckedInput = {
+  readonly dims: readonly number[];
+  readonly data: TypedArray | readonly string[] | GPUBuffer;
+};
 
 /**
  * Checks one tensor input against its declared type and binds the symbols of its shape.
  * Throws InputError that names what was expected and what was given.
  */
-export function checkInput(name: string, dtype: DType, shape: readonly Dim[], value: unknown, symbols: Symbols): CheckedInput {
+export function checkInput(
+  name: string,
+  dtype: DType,
+  shape: readonly Dim[],
+  value: unknown,
+  symbols: Symbols,
+): CheckedInput {
   const where = `input '${name}'`;
   const boxed = typeof value === "object" && value !== null && "dims" in value;
   const box = value as { data?: unknown; buffer?: unknown; dims: readonly number[]; dtype?: DType };
@@ -148,7 +168,9 @@ export function checkInput(name: string, dtype: DType, shape: readonly Dim[], va
   else {
     const fixed = shape.filter((dim) => typeof dim === "number");
     if (fixed.length !== shape.length) {
-      throw new InputError(`${where}: its shape ${printShape(shape)} is not fixed: give {data, dims} instead of the array alone`);
+      throw new InputError(
+        `${where}: its shape ${printShape(shape)} is not fixed: give {data, dims} instead of the array alone`,
+      );
     }
     dims = fixed;
   }
@@ -175,7 +197,8 @@ function acceptArray(dtype: DType, data: unknown, where: string): TypedArray | r
   if (ArrayBuffer.isView(data) && !(data instanceof DataView)) {
     const kind = describe(data);
     // Float16Array has the same bits; Uint8ClampedArray, the pixels of a canvas, is a Uint8Array to us.
-    if (dtype === "float16" && kind === "Float16Array") return new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2);
+    if (dtype === "float16" && kind === "Float16Array")
+      return new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2);
     if (Expected === Uint8Array && data instanceof Uint8ClampedArray) return bytesOf(data);
   }
   const hint = dtype === "float16" && data instanceof Float32Array ? ": convert it with toFloat16()" : "";
@@ -193,7 +216,14 @@ function halfTable(): Float32Array {
   for (let bits = 0; bits < 65536; bits++) {
     const exponent = (bits >> 10) & 31;
     const fraction = bits & 1023;
-    const magnitude = exponent === 31 ? (fraction ? NaN : Infinity) : exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24;
+    const magnitude =
+      exponent === 31
+        ? fraction
+          ? NaN
+          : Infinity
+        : exponent
+          ? (1024 + fraction) * 2 ** (exponent - 25)
+          : fraction * 2 ** -24;
     halves[bits] = bits & 0x8000 ? -magnitude : magnitude;
   }
   return halves;

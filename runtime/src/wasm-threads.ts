@@ -1,8 +1,11 @@
 // Threads of the wasm backend: helper workers that share its memory and divide the iterations of one kernel at a time.
 //
-// The control block is the first KiB of the shared memory, as 32-bit words. To start a kernel the coordinator fills in the
-// call, sets PENDING to the number of helpers and raises GENERATION; each helper runs its share and lowers PENDING. Both sides
-// spin for a moment before they sleep, because most kernels are shorter than waking up a thread. The coordinator sleeps too,
+// The control block is the first KiB of the shared memory, as 32-bit words. To start a kernel the coordinator fills in
+// the
+// call, sets PENDING to the number of helpers and raises GENERATION; each helper runs its share and lowers PENDING.
+// Both sides
+// spin for a moment before they sleep, because most kernels are shorter than waking up a thread. The coordinator
+// sleeps too,
 // so it must not be the main thread of a page: load() moves such a model into a worker.
 
 import { BackendError, reasonOf } from "./errors.ts";
@@ -48,7 +51,16 @@ export interface AnyWorker {
 }
 
 type NodeWorkers = {
-  Worker: new (url: URL, options: { execArgv: readonly string[] }) => { postMessage(message: unknown, transfer?: Transferable[]): void; terminate(): unknown; on(event: string, listener: (data: unknown) => void): void; ref(): void; unref(): void };
+  Worker: new (
+    url: URL,
+    options: { execArgv: readonly string[] },
+  ) => {
+    postMessage(message: unknown, transfer?: Transferable[]): void;
+    terminate(): unknown;
+    on(event: string, listener: (data: unknown) => void): void;
+    ref(): void;
+    unref(): void;
+  };
 };
 
 /** Starts the bundle's worker file. */
@@ -150,7 +162,8 @@ export class ThreadPool {
     const { words } = this;
     const { threads } = this.team;
     const shared = args.length - 2;
-    if (shared > MAXIMUM_ARGS) throw new BackendError(`${shared} arguments, at most ${MAXIMUM_ARGS} can be shared with threads`);
+    if (shared > MAXIMUM_ARGS)
+      throw new BackendError(`${shared} arguments, at most ${MAXIMUM_ARGS} can be shared with threads`);
     for (let index = 0; index < shared; index++) words[ARGS + index] = args[index];
     words[KERNEL] = kernel;
     words[EXTENT] = extent;
@@ -166,7 +179,8 @@ export class ThreadPool {
     } catch (error) {
       own = error;
     }
-    for (let pending = Atomics.load(words, PENDING); pending > 0; pending = Atomics.load(words, PENDING)) waitWhile(words, PENDING, pending);
+    for (let pending = Atomics.load(words, PENDING); pending > 0; pending = Atomics.load(words, PENDING))
+      waitWhile(words, PENDING, pending);
     if (own !== undefined) throw own as Error;
     if (words[FAILED]) throw new BackendError("a thread trapped in it");
   }

@@ -18,7 +18,12 @@ export const RESERVED = 1024;
 
 type WasmStorage = Storage & { readonly address: number };
 type WasmFunction = (...args: number[]) => void;
-type WasmCommand = Command & { readonly index: number; readonly call: WasmFunction; readonly args: number[]; readonly extent: number };
+type WasmCommand = Command & {
+  readonly index: number;
+  readonly call: WasmFunction;
+  readonly args: number[];
+  readonly extent: number;
+};
 
 /** A module whose only function is one f32x4.relaxed_madd. */
 // prettier-ignore
@@ -90,7 +95,9 @@ export class WasmBackend implements Backend {
     try {
       this.memory = new WebAssembly.Memory({ initial, maximum: MAXIMUM_PAGES, ...(shared && { shared }) });
     } catch (error) {
-      throw new OutOfMemoryError(`wasm: cannot allocate ${initial * PAGE} bytes of memory: ${reasonOf(error)}`, { cause: error });
+      throw new OutOfMemoryError(`wasm: cannot allocate ${initial * PAGE} bytes of memory: ${reasonOf(error)}`, {
+        cause: error,
+      });
     }
   }
 
@@ -106,7 +113,10 @@ export class WasmBackend implements Backend {
       setScratch(this.exports, this.scratch.address);
       if (this.choice.threads > 1 && this.workerUrl) {
         const names = this.kernels.map((kernel) => kernel.export ?? kernel.name);
-        this.pool = new ThreadPool({ module, memory: this.memory, kernels: names, scratch: this.scratch, threads: this.choice.threads }, this.workerUrl);
+        this.pool = new ThreadPool(
+          { module, memory: this.memory, kernels: names, scratch: this.scratch, threads: this.choice.threads },
+          this.workerUrl,
+        );
         await this.pool.ready;
         this.threads = this.choice.threads;
       }
@@ -119,7 +129,11 @@ export class WasmBackend implements Backend {
 
   private find(kernel: Kernel): WasmFunction {
     const found = this.exports[kernel.export ?? kernel.name];
-    if (typeof found !== "function") throw new BackendError(`kernel ${kernel.name}: ${this.choice.file} exports no '${kernel.export ?? kernel.name}'`, { kernel: kernel.name });
+    if (typeof found !== "function")
+      throw new BackendError(
+        `kernel ${kernel.name}: ${this.choice.file} exports no '${kernel.export ?? kernel.name}'`,
+        { kernel: kernel.name },
+      );
     return found as WasmFunction;
   }
 
@@ -131,7 +145,10 @@ export class WasmBackend implements Backend {
         this.memory.grow(Math.ceil(missing / PAGE));
       } catch (error) {
         this.heap.give(offset, bytes);
-        throw new OutOfMemoryError(`wasm: cannot grow the memory by ${missing} bytes beyond ${this.memory.buffer.byteLength}: ${reasonOf(error)}`, { cause: error });
+        throw new OutOfMemoryError(
+          `wasm: cannot grow the memory by ${missing} bytes beyond ${this.memory.buffer.byteLength}: ${reasonOf(error)}`,
+          { cause: error },
+        );
       }
     }
     return offset;

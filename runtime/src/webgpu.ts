@@ -1,43 +1,26 @@
-// The WebGPU backend: one command encoder and one submit per run, bind groups made once, results through one staging buffer.
+// The WebGPU backend: one command encoder and one submit per run, bind groups made once, results through one staging
+// buffer.
 
 import type { Backend, Command, CommandShape, Storage } from "./backend.ts";
-import { BackendError, DeviceLostError, OutOfMemoryError, reasonOf } from "./errors.ts";
+import { BackendError, DeviceLostError, OutOfMemoryError } from "./errors.ts";
 import type { Files } from "./files.ts";
+import { Bindings } from "./gpu-bindings.ts";
 import { acquireDevice, checkRequirements, scoped, USAGE, type GPUChoice } from "./gpu-device.ts";
+import { compilePipelines } from "./gpu-pipelines.ts";
 import { Readback } from "./gpu-readback.ts";
 import { GPUTimer } from "./gpu-timer.ts";
 import { grown } from "./heap.ts";
-import type { Buffer, Kernel, Manifest, Program } from "./manifest.ts";
-import { walkSteps } from "./plan.ts";
+import type { Buffer, Manifest, Program } from "./manifest.ts";
 
 type GPUStorage = Storage & { readonly buffer: GPUBuffer; readonly id: number };
-type GPUCommand = Command & { readonly pipeline: GPUComputePipeline; readonly group: GPUBindGroup; readonly grid: readonly number[] };
-
-/** GPUShaderStage.COMPUTE */
-const COMPUTE = 4;
-
-const MARK = "//# kernel ";
-
-/** Ready-made uniforms and bind groups of calls that change from run to run; beyond this many, old ones are forgotten. */
-const KEPT = 4096;
+type GPUCommand = Command & {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly grid: readonly number[];
+};
 
 /** Idle buffers kept for sizes that only a run knows. */
 const POOLED = 64;
-
-/** Sections of kernels.wgsl by kernel name. What precedes the first mark belongs to every section. */
-export function splitShaders(text: string): Map<string, string> {
-  const [prelude, ...sections] = `\n${text}`.split(`\n${MARK}`);
-  return new Map(
-    sections.map((section) => {
-      const end = section.indexOf("\n");
-      return [section.slice(0, end < 0 ? undefined : end).trim(), prelude + (end < 0 ? "" : section.slice(end))];
-    }),
-  );
-}
-
-function oldest(map: Map<string, unknown>): void {
-  if (map.size > KEPT) map.delete(map.keys().next().value ?? "");
-}
 
 export class WebGPUBackend implements Backend {
   readonly name = "webgpu";
@@ -48,15 +31,13 @@ export class WebGPUBackend implements Backend {
   readonly layout = "slots";
   epoch = 0;
   lost: DeviceLostError | undefined;
-  private readonly pipelines: GPUComputePipeline[] = [];
-  private readonly layouts = new Map<string, GPUPipelineLayout>();
+  private pipelines: GPUComputePipeline[] = [];
   private readonly slots: GPUStorage[] = [];
   private pool: GPUBuffer[] = [];
   private nextId = 0;
   private readonly owned = new Set<GPUBuffer>();
   private readonly adopted = new WeakMap<GPUBuffer, GPUStorage>();
-  private readonly uniforms = new Map<string, GPUBuffer>();
-  private readonly groups = new Map<string, GPUBindGroup>();
+  private readonly bindings: Bindings;
   private encoder: GPUCommandEncoder | undefined;
   private pass: GPUComputePassEncoder | undefined;
   /** What the scopes around calls made so far will have found; checked by `finish` and with every result. */
@@ -73,12 +54,16 @@ export class WebGPUBackend implements Backend {
   ) {
     const { vendor, architecture, device: model, description } = device.adapterInfo;
     this.adapter = [vendor, architecture, model, description].filter(Boolean).join(" ");
+    this.bindings = new Bindings(device, (problem) => this.problems.push(problem));
     this.readback = new Readback(device, (copies) => {
       copies(this.encode());
       return this.submit();
     });
     void device.lost.then(({ reason, message }) => {
-      if (!this.disposed) this.lost = new DeviceLostError(`webgpu: the device was lost (${reason}): ${message.split("\n")[0] || "no message"}`);
+      if (!this.disposed)
+        this.lost = new DeviceLostError(
+          `webgpu: the device was lost (${reason}): ${message.split("\n")[0] || "no message"}`,
+        );
     });
   }
 
@@ -92,51 +77,11 @@ export class WebGPUBackend implements Backend {
     if (this.program.kernels.length === 0) return;
     const facts = this.manifest.files?.["kernels.wgsl"];
     if (!facts) throw new BackendError("webgpu: model.json does not list kernels.wgsl");
-    const shaders = splitShaders(new TextDecoder().decode(await this.source.verified("kernels.wgsl", facts)));
-    const withParameters = new Set<number>();
-    walkSteps(this.program.steps, (step) => {
-      if ("run" in step && step.on !== "js" && step.params?.length) withParameters.add(step.run);
-    });
-    await Promise.all(
-      this.program.kernels.map(async (kernel, index) => {
-        const code = shaders.get(kernel.name);
-        if (code === undefined) throw new BackendError(`kernel ${kernel.name}: kernels.wgsl has no section of this name`, { kernel: kernel.name });
-        this.pipelines[index] = await this.compile(kernel, code, withParameters.has(index));
-      }),
-    );
-  }
-
-  /** Explicit, because the automatic layout drops bindings that a shader does not use; equal ones are shared. */
-  private layoutOf({ bindings = [] }: Kernel, uniform: boolean): GPUPipelineLayout {
-    const types: GPUBufferBindingType[] = bindings.map((access) => (access === "read" ? "read-only-storage" : "storage"));
-    if (uniform) types.push("uniform");
-    const key = types.join();
-    let layout = this.layouts.get(key);
-    if (!layout) {
-      const entries = types.map((type, binding) => ({ binding, visibility: COMPUTE, buffer: { type } }));
-      layout = this.device.createPipelineLayout({ bindGroupLayouts: [this.device.createBindGroupLayout({ entries })] });
-      this.layouts.set(key, layout);
-    }
-    return layout;
-  }
-
-  private async compile(kernel: Kernel, code: string, uniform: boolean): Promise<GPUComputePipeline> {
-    const { device } = this;
-    device.pushErrorScope("validation");
-    const module = device.createShaderModule({ label: kernel.name, code });
-    const invalid = device.popErrorScope();
+    const text = new TextDecoder().decode(await this.source.verified("kernels.wgsl", facts));
     try {
-      const pipeline = device.createComputePipelineAsync({ label: kernel.name, layout: this.layoutOf(kernel, uniform), compute: { module, entryPoint: kernel.entry ?? "main" } });
-      const [compiled] = await Promise.all([pipeline, invalid]);
-      return compiled;
+      this.pipelines = await compilePipelines(this.device, this.program, text);
     } catch (error) {
-      if (this.lost) throw this.lost;
-      const found = await module.getCompilationInfo().then(
-        ({ messages }) => messages.find(({ type }) => type === "error"),
-        () => undefined,
-      );
-      const reason = found ? `line ${found.lineNum}: ${found.message}` : reasonOf(error);
-      throw new BackendError(`kernel ${kernel.name} (webgpu): ${reason}`, { kernel: kernel.name, cause: error });
+      throw this.lost ?? error;
     }
   }
 
@@ -174,9 +119,10 @@ export class WebGPUBackend implements Backend {
     if (this.pool.length <= POOLED) return;
     const old = this.pool.shift();
     // Recorded commands may still name it.
-    if (old) void this.submit().then(() => {
-      this.destroy(old);
-    });
+    if (old)
+      void this.submit().then(() => {
+        this.destroy(old);
+      });
   }
 
   reserve(sizes: readonly number[]): void {
@@ -188,7 +134,7 @@ export class WebGPUBackend implements Backend {
       this.slots[slot] = { bytes: size, buffer, id: this.nextId++ };
       if (!old) return;
       this.destroy(old.buffer);
-      this.groups.clear();
+      this.bindings.clear();
       this.epoch++;
     });
   }
@@ -237,49 +183,38 @@ export class WebGPUBackend implements Backend {
 
   copy(source: Storage, sourceOffset: number, target: Storage, targetOffset: number, bytes: number): void {
     const encoder = this.encode();
-    encoder.copyBufferToBuffer((source as GPUStorage).buffer, sourceOffset, (target as GPUStorage).buffer, targetOffset, Math.ceil(bytes / 4) * 4);
+    encoder.copyBufferToBuffer(
+      (source as GPUStorage).buffer,
+      sourceOffset,
+      (target as GPUStorage).buffer,
+      targetOffset,
+      Math.ceil(bytes / 4) * 4,
+    );
   }
 
-  command(index: number, args: readonly Storage[], _buffers: readonly Buffer[], { params, grid }: CommandShape): GPUCommand {
+  command(
+    index: number,
+    args: readonly Storage[],
+    _buffers: readonly Buffer[],
+    { params, grid }: CommandShape,
+  ): GPUCommand {
     const kernel = this.program.kernels[index];
     const limit = this.device.limits.maxComputeWorkgroupsPerDimension;
     if (grid.some((groups) => groups > limit)) {
-      throw new BackendError(`kernel ${kernel.name} (webgpu): grid ${grid.join(" x ")}: at most ${limit} workgroups per dimension`, { kernel: kernel.name });
+      throw new BackendError(
+        `kernel ${kernel.name} (webgpu): grid ${grid.join(" x ")}: at most ${limit} workgroups per dimension`,
+        { kernel: kernel.name },
+      );
     }
     const pipeline = this.pipelines[index];
-    const key = `${index}:${args.map((storage) => (storage as GPUStorage).id).join()}:${params.join()}`;
-    let group = this.groups.get(key);
-    if (!group) {
-      this.problems.push(
-        scoped(
-          this.device,
-          `kernel ${kernel.name} (webgpu)`,
-          () => {
-            const resources = args.map((storage) => (storage as GPUStorage).buffer);
-            if (params.length > 0) resources.push(this.uniform(params));
-            const entries = resources.map((buffer, binding) => ({ binding, resource: { buffer } }));
-            group = this.device.createBindGroup({ label: kernel.name, layout: pipeline.getBindGroupLayout(0), entries });
-          },
-          kernel.name,
-        ),
-      );
-      this.groups.set(key, group as unknown as GPUBindGroup);
-      oldest(this.groups);
-    }
-    return { kernel, pipeline, group: group as unknown as GPUBindGroup, grid };
-  }
-
-  /** Parameters never change once written, so equal ones share a buffer. */
-  private uniform(params: readonly number[]): GPUBuffer {
-    const key = params.join();
-    let buffer = this.uniforms.get(key);
-    if (buffer) return buffer;
-    buffer = this.device.createBuffer({ label: "parameters", size: Math.ceil(params.length / 4) * 16, usage: USAGE.UNIFORM, mappedAtCreation: true });
-    new Int32Array(buffer.getMappedRange()).set(params);
-    buffer.unmap();
-    this.uniforms.set(key, buffer);
-    oldest(this.uniforms);
-    return buffer;
+    const storages = args as readonly GPUStorage[];
+    const group = this.bindings.group(
+      pipeline,
+      storages.map(({ buffer }) => buffer),
+      storages.map(({ id }) => id),
+      params,
+    );
+    return { kernel, pipeline, group, grid };
   }
 
   /** The open encoder, outside of any pass. */
@@ -352,7 +287,8 @@ export class WebGPUBackend implements Backend {
     this.disposed = true;
     this.epoch++;
     this.readback.dispose();
-    for (const buffer of [...this.owned, ...this.uniforms.values()]) buffer.destroy();
+    this.bindings.dispose();
+    for (const buffer of this.owned) buffer.destroy();
     this.owned.clear();
     this.pool = [];
   }

@@ -31,11 +31,17 @@ function storageBytes(buffer: Buffer): number {
 
 /** Bytes that the weights of a program take once decoded, each rounded up as an allocation is. */
 export function decodedBytes(program: Program): number {
-  return program.buffers.reduce((bytes, buffer) => (buffer.weight ? bytes + Heap.round(storageBytes(buffer)) : bytes), 0);
+  return program.buffers.reduce(
+    (bytes, buffer) => (buffer.weight ? bytes + Heap.round(storageBytes(buffer)) : bytes),
+    0,
+  );
 }
 
 /** A typed array over bytes that may start anywhere; copies only if they are not aligned. */
-function aligned<T>(bytes: Bytes, View: { new (buffer: ArrayBuffer, offset: number, length: number): T; BYTES_PER_ELEMENT: number }): T {
+function aligned<T>(
+  bytes: Bytes,
+  View: { new (buffer: ArrayBuffer, offset: number, length: number): T; BYTES_PER_ELEMENT: number },
+): T {
   const source = bytes.byteOffset % View.BYTES_PER_ELEMENT === 0 ? bytes : bytes.slice();
   return new View(source.buffer, source.byteOffset, Math.floor(source.byteLength / View.BYTES_PER_ELEMENT));
 }
@@ -57,13 +63,18 @@ function dequantize(codes: Int8Array, scales: Float32Array, channel: number, lan
   let index = 0;
   for (let row = 0; index < values.length; row += lanes) {
     const end = Math.min(index + channel, values.length);
-    while (index < end) for (let lane = 0; lane < lanes; lane++, index++) values[index] = codes[index] * scales[row + lane];
+    while (index < end)
+      for (let lane = 0; lane < lanes; lane++, index++) values[index] = codes[index] * scales[row + lane];
   }
   return values;
 }
 
 /** Stored pieces, in the order of `piecesOf`, to what the kernels read. `bytes` is the size of the storage. */
-export function decodeWeight(weight: Weight, parts: readonly Bytes[], { bytes, dtype }: { bytes: number; dtype: Buffer["dtype"] }): Uint8Array {
+export function decodeWeight(
+  weight: Weight,
+  parts: readonly Bytes[],
+  { bytes, dtype }: { bytes: number; dtype: Buffer["dtype"] },
+): Uint8Array {
   switch (weight.encoding) {
     case "raw":
       return joined(parts);
@@ -75,7 +86,11 @@ export function decodeWeight(weight: Weight, parts: readonly Bytes[], { bytes, d
       return bytesOf(dequantize(codes, scales, weight.channel, weight.lanes ?? 1));
     }
     case "fill":
-      return bytesOf(dtype === "float32" ? new Float32Array(bytes / 4).fill(weight.value) : new Int32Array(bytes / 4).fill(weight.value));
+      return bytesOf(
+        dtype === "float32"
+          ? new Float32Array(bytes / 4).fill(weight.value)
+          : new Int32Array(bytes / 4).fill(weight.value),
+      );
     default:
       return weight satisfies never;
   }
@@ -85,7 +100,12 @@ export function decodeWeight(weight: Weight, parts: readonly Bytes[], { bytes, d
 type Waiting = { missing: number; readonly parts: Bytes[] };
 
 /** Downloads, verifies and decodes the weights of a program into fresh storages, as the shards arrive. */
-export async function loadWeights(files: Files, manifest: Manifest, program: Program, backend: Backend): Promise<Map<number, Storage>> {
+export async function loadWeights(
+  files: Files,
+  manifest: Manifest,
+  program: Program,
+  backend: Backend,
+): Promise<Map<number, Storage>> {
   const shards = manifest.weights?.shards ?? [];
   const storages = new Map<number, Storage>();
   const waiting = new Map<Weight, Waiting>();
@@ -94,7 +114,8 @@ export async function loadWeights(files: Files, manifest: Manifest, program: Pro
     const storage = storages.get(index);
     if (!storage) return;
     const decoded = decodeWeight(weight, parts, { bytes: storage.bytes, dtype: program.buffers[index].dtype });
-    if (decoded.length > 0) backend.write(storage, 0, decoded.length > storage.bytes ? decoded.subarray(0, storage.bytes) : decoded);
+    if (decoded.length > 0)
+      backend.write(storage, 0, decoded.length > storage.bytes ? decoded.subarray(0, storage.bytes) : decoded);
   };
   program.buffers.forEach((buffer, index) => {
     const { weight } = buffer;
@@ -120,7 +141,8 @@ export async function loadWeights(files: Files, manifest: Manifest, program: Pro
         const view = bytes.subarray(piece.offset, piece.offset + piece.bytes);
         state.missing--;
         // A copy lets the shard go while the other pieces are under way.
-        state.parts[part] = state.missing > 0 && piecesOf(weight).some((other) => other.shard !== shard) ? view.slice() : view;
+        state.parts[part] =
+          state.missing > 0 && piecesOf(weight).some((other) => other.shard !== shard) ? view.slice() : view;
         if (state.missing > 0) continue;
         waiting.delete(weight);
         put(buffer, weight, state.parts);

@@ -22,7 +22,10 @@ export type ModelFacts = {
 };
 
 /** Load options that survive a message. */
-export type PlainOptions = Pick<LoadOptions, "backend" | "cache" | "threads" | "reuse" | "powerPreference"> & { readonly weightDirectory?: string; readonly workerUrl: string };
+export type PlainOptions = Pick<LoadOptions, "backend" | "cache" | "threads" | "reuse" | "powerPreference"> & {
+  readonly weightDirectory?: string;
+  readonly workerUrl: string;
+};
 
 export type Request =
   | { readonly role: "model"; readonly id: number; readonly url: string; readonly options: PlainOptions }
@@ -156,9 +159,17 @@ class RemoteModel implements Model {
   }
 }
 
-/** Loads a bundle in a worker of its own, so that the page stays responsive while it runs. GPU buffers and observers stay outside. */
-export async function loadInWorker<I = Inputs, O = Outputs>(url: string | URL, options: LoadOptions = {}, earlier: readonly Fallback[] = []): Promise<Model<I, O>> {
-  if (options.transformUrl ?? options.device ?? options.gpu) throw new BackendError("transformUrl, device and gpu cannot be handed to a worker");
+/**
+ * Loads a bundle in a worker of its own, so that the page stays responsive while it runs. GPU buffers and observers
+ * stay outside.
+ */
+export async function loadInWorker<I = Inputs, O = Outputs>(
+  url: string | URL,
+  options: LoadOptions = {},
+  earlier: readonly Fallback[] = [],
+): Promise<Model<I, O>> {
+  if (options.transformUrl ?? options.device ?? options.gpu)
+    throw new BackendError("transformUrl, device and gpu cannot be handed to a worker");
   const { backend, cache, threads, reuse, powerPreference, signal } = options;
   const file = workerUrl(options);
   const plain: PlainOptions = {
@@ -167,12 +178,17 @@ export async function loadInWorker<I = Inputs, O = Outputs>(url: string | URL, o
     ...(threads !== undefined && { threads }),
     ...(reuse !== undefined && { reuse }),
     ...(powerPreference !== undefined && { powerPreference }),
-    ...(options.weightDirectory !== undefined && { weightDirectory: new URL(options.weightDirectory, documentBase()).href }),
+    ...(options.weightDirectory !== undefined && {
+      weightDirectory: new URL(options.weightDirectory, documentBase()).href,
+    }),
     workerUrl: file.href,
   };
   const channel = new Channel(file, options.onProgress);
   try {
-    const facts = await channel.ask<ModelFacts>({ role: "model", url: new URL(url, documentBase()).href, options: plain }, signal);
+    const facts = await channel.ask<ModelFacts>(
+      { role: "model", url: new URL(url, documentBase()).href, options: plain },
+      signal,
+    );
     return new RemoteModel(facts, earlier, channel) as Model<unknown, unknown> as Model<I, O>;
   } catch (error) {
     channel.close(error as Error);

@@ -3,10 +3,27 @@
 import { nodeModule } from "./files.ts";
 import type * as Runtime from "./index.ts";
 import type { Model } from "./model.ts";
-import { ARGS, COUNT, EXTENT, FAILED, GENERATION, KERNEL, PENDING, STOP, setScratch, share, waitWhile, type HelperStart } from "./wasm-threads.ts";
+import {
+  ARGS,
+  COUNT,
+  EXTENT,
+  FAILED,
+  GENERATION,
+  KERNEL,
+  PENDING,
+  STOP,
+  setScratch,
+  share,
+  waitWhile,
+  type HelperStart,
+} from "./wasm-threads.ts";
 import type { ModelFacts, Reply, Request } from "./worker-client.ts";
 
-type Port = { postMessage(message: unknown, transfer?: Transferable[]): void; on(event: "message", listener: (data: unknown) => void): void; close(): void };
+type Port = {
+  postMessage(message: unknown, transfer?: Transferable[]): void;
+  on(event: "message", listener: (data: unknown) => void): void;
+  close(): void;
+};
 
 const node = nodeModule("node:worker_threads") as { parentPort: Port | null } | undefined;
 const port = node?.parentPort ?? undefined;
@@ -55,7 +72,8 @@ const aborts = new Map<number, AbortController>();
 function transferables(value: unknown, found: Transferable[] = []): Transferable[] {
   if (ArrayBuffer.isView(value)) {
     if (value.buffer instanceof ArrayBuffer && !found.includes(value.buffer)) found.push(value.buffer);
-  } else if (typeof value === "object" && value !== null) for (const part of value instanceof Map ? value.values() : Object.values(value)) transferables(part, found);
+  } else if (typeof value === "object" && value !== null)
+    for (const part of value instanceof Map ? value.values() : Object.values(value)) transferables(part, found);
   return found;
 }
 
@@ -75,7 +93,9 @@ async function serve(request: Request): Promise<unknown> {
       const abort = new AbortController();
       aborts.set(request.id, abort);
       try {
-        return await (await model)?.run(request.inputs, { signal: abort.signal, ...(request.outputs && { outputs: request.outputs }) });
+        return await (
+          await model
+        )?.run(request.inputs, { signal: abort.signal, ...(request.outputs && { outputs: request.outputs }) });
       } finally {
         aborts.delete(request.id);
       }
@@ -112,5 +132,5 @@ function receive(data: unknown): void {
 if (port) port.on("message", receive);
 else
   addEventListener("message", (event) => {
-    receive((event).data);
+    receive(event.data);
   });

@@ -20,7 +20,11 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("a static program on %s",
 });
 
 test("threads divide a parallel kernel", async () => {
-  const model = await load(await writeBundle(), { backend: "wasm", threads: 3, workerUrl: new URL("../dist/webdnn.worker.js", import.meta.url) });
+  const model = await load(await writeBundle(), {
+    backend: "wasm",
+    threads: 3,
+    workerUrl: new URL("../dist/webdnn.worker.js", import.meta.url),
+  });
   expect(model.threads).toBe(3);
   for (let round = 0; round < 50; round++) {
     const { y } = (await model.run({ x: X })) as { y: Tensor<"float32"> };

@@ -7,9 +7,14 @@ import { chromium, ISOLATED, page, STRICT, visit } from "./chromium.ts";
 
 const NAMES = ["webdnn.js", "webdnn.worker.js", "webdnn.classic.js"];
 const built = async (): Promise<Content> =>
-  Object.fromEntries(await Promise.all(NAMES.map(async (name) => [name, await readFile(new URL(`../dist/${name}`, import.meta.url), "utf8")] as const)));
+  Object.fromEntries(
+    await Promise.all(
+      NAMES.map(async (name) => [name, await readFile(new URL(`../dist/${name}`, import.meta.url), "utf8")] as const),
+    ),
+  );
 
-const model = (): Content => Object.fromEntries(Object.entries(bundleFiles()).map(([name, content]) => [`model/${name}`, content]));
+const model = (): Content =>
+  Object.fromEntries(Object.entries(bundleFiles()).map(([name, content]) => [`model/${name}`, content]));
 
 const Y = [2, 3, 4, 10, 12, 14];
 const HEAD = `import { load, loadInWorker } from "./webdnn.js"; const x = Float32Array.of(1, 1, 1, 2, 2, 2);`;
@@ -31,7 +36,10 @@ describe.skipIf(!chromium)("in Chromium, under a strict content security policy"
       await (await load("./model/", { backend: "wasm" })).run({ x });
       post({ results, fetched: performance.getEntriesByType("resource").map((entry) => entry.name.split("/").pop()) });
     `;
-    expect(await visit({ ...(await built()), ...model(), ...page(script) }, STRICT)).toEqual({ results: { webgpu: Y, wasm: Y, js: Y }, fetched: ["model.json"] });
+    expect(await visit({ ...(await built()), ...model(), ...page(script) }, STRICT)).toEqual({
+      results: { webgpu: Y, wasm: Y, js: Y },
+      fetched: ["model.json"],
+    });
   });
 
   test("without isolation there is one thread, and a note says why", async () => {
@@ -39,7 +47,11 @@ describe.skipIf(!chromium)("in Chromium, under a strict content security policy"
       const model = await load("model", { backend: "wasm", threads: 4 });
       post([model.threads, model.notes, [...(await model.run({ x })).y.data]]);
     `;
-    expect(await visit({ ...(await built()), ...model(), ...page(script) }, STRICT)).toEqual([1, [expect.stringContaining("not cross-origin isolated")], Y]);
+    expect(await visit({ ...(await built()), ...model(), ...page(script) }, STRICT)).toEqual([
+      1,
+      [expect.stringContaining("not cross-origin isolated")],
+      Y,
+    ]);
   });
 
   test("with isolation the model moves into a worker with threads", async () => {
@@ -50,7 +62,11 @@ describe.skipIf(!chromium)("in Chromium, under a strict content security policy"
       await model.dispose();
       post([model.threads, model.notes[0], [...new Set(answers)]]);
     `;
-    expect(await visit({ ...(await built()), ...model(), ...page(script) }, { ...STRICT, ...ISOLATED })).toEqual([2, "runs in a worker", [Y.join()]]);
+    expect(await visit({ ...(await built()), ...model(), ...page(script) }, { ...STRICT, ...ISOLATED })).toEqual([
+      2,
+      "runs in a worker",
+      [Y.join()],
+    ]);
   });
 
   test("a worker runs WebGPU as well", async () => {

@@ -35,13 +35,23 @@ export const KERNELS_WGSL = wgsl("mul", "*") + wgsl("add", "+");
 
 export const WEIGHTS = Float32Array.of(1, 2, 3, 4, 5, 6);
 
-const tensor = (role: ModelBuffer["role"], extra: Partial<ModelBuffer> = {}): ModelBuffer => ({ role, dtype: "float32", shape: [2, 3], elements: 6, bytes: 24, ...extra });
+const tensor = (role: ModelBuffer["role"], extra: Partial<ModelBuffer> = {}): ModelBuffer => ({
+  role,
+  dtype: "float32",
+  shape: [2, 3],
+  elements: 6,
+  bytes: 24,
+  ...extra,
+});
 
 /** y = x * w + x over [2, 3], with a static plan. */
 export function scaleProgram(backend: "js" | "wasm" | "webgpu"): Program {
-  const place = (index: number): Partial<ModelBuffer> => (backend === "webgpu" ? { slot: index } : { offset: 32 * index });
+  const place = (index: number): Partial<ModelBuffer> =>
+    backend === "webgpu" ? { slot: index } : { offset: 32 * index };
   const call = (run: number, args: number[]): Program["steps"][number] =>
-    backend === "wasm" ? { run, args, extent: 6 } : { run, args, params: [6], ...(backend === "webgpu" && { grid: [2, 1, 1] as const }) };
+    backend === "wasm"
+      ? { run, args, extent: 6 }
+      : { run, args, params: [6], ...(backend === "webgpu" && { grid: [2, 1, 1] as const }) };
   const kernel = (name: string): Program["kernels"][number] =>
     backend === "webgpu"
       ? { name, entry: "main", bindings: ["read", "read", "read_write"], workgroup: [4, 1, 1] }
@@ -75,7 +85,11 @@ export function scaleManifest(): Manifest {
 }
 
 /** Files of a bundle around a manifest: kernels, one shard, and the facts about them. */
-export function bundleFiles(manifest: Manifest = scaleManifest(), extra: Content = {}, shard: Uint8Array = new Uint8Array(WEIGHTS.buffer)): Content {
+export function bundleFiles(
+  manifest: Manifest = scaleManifest(),
+  extra: Content = {},
+  shard: Uint8Array = new Uint8Array(WEIGHTS.buffer),
+): Content {
   const files: Content = {
     "kernels.js": KERNELS_JS,
     "kernels.wgsl": KERNELS_WGSL,

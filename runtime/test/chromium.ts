@@ -1,4 +1,5 @@
-// A headless Chromium that loads one page of a test server and posts its result back. No driver: the page does the talking.
+// A headless Chromium that loads one page of a test server and posts its result back. No driver: the page does the
+// talking.
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -9,13 +10,33 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Content } from "./bundle.ts";
 
-const PATHS = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome-stable", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"];
+const PATHS = [
+  process.env.CHROMIUM,
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/usr/bin/google-chrome-stable",
+  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+];
 
 export const chromium = PATHS.find((path) => path && existsSync(path));
 
-const TYPES: Record<string, string> = { html: "text/html", js: "text/javascript", mjs: "text/javascript", json: "application/json", wasm: "application/wasm" };
+const TYPES: Record<string, string> = {
+  html: "text/html",
+  js: "text/javascript",
+  mjs: "text/javascript",
+  json: "application/json",
+  wasm: "application/wasm",
+};
 
-const FLAGS = ["--headless", "--no-sandbox", "--no-first-run", "--disable-extensions", "--disable-gpu-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+const FLAGS = [
+  "--headless",
+  "--no-sandbox",
+  "--no-first-run",
+  "--disable-extensions",
+  "--disable-gpu-sandbox",
+  "--enable-unsafe-webgpu",
+  "--use-webgpu-adapter=swiftshader",
+];
 
 /**
  * Serves files with the given headers, opens index.html, and resolves to what the page posts to /result.
@@ -28,10 +49,12 @@ export async function visit(files: Content, headers: Record<string, string> = {}
     const name = new URL(request.url ?? "/", "http://x").pathname.slice(1) || "index.html";
     if (name === "result") {
       const parts: Buffer[] = [];
-      request.on("data", (part: Buffer) => parts.push(part)).on("end", () => {
-        response.end();
-        done(JSON.parse(Buffer.concat(parts).toString()));
-      });
+      request
+        .on("data", (part: Buffer) => parts.push(part))
+        .on("end", () => {
+          response.end();
+          done(JSON.parse(Buffer.concat(parts).toString()));
+        });
       return;
     }
     const content = files[name] as string | Uint8Array | undefined;
@@ -56,7 +79,9 @@ export async function visit(files: Content, headers: Record<string, string> = {}
   }
 }
 
-/** A page whose module script evaluates to the result. Scripts are files of their own: the policy forbids inline ones. */
+/**
+ * A page whose module script evaluates to the result. Scripts are files of their own: the policy forbids inline ones.
+ */
 export function page(script: string, classicScripts: readonly string[] = []): Content {
   const tags = [...classicScripts, "post.js"].map((source) => `<script src="${source}"></script>`).join("");
   return {

@@ -18,11 +18,17 @@ describe("a program for the first WebDNN", () => {
   test("runs unchanged", async () => {
     const directory = (await writeBundle()).href;
     const progress: [number, number][] = [];
-    const runner = await WebDNN.load(directory, { backendOrder: ["webgl", "webassembly"], progressCallback: (loaded, total) => progress.push([loaded, total]) });
+    const runner = await WebDNN.load(directory, {
+      backendOrder: ["webgl", "webassembly"],
+      progressCallback: (loaded, total) => progress.push([loaded, total]),
+    });
     expect(runner.backendName).toBe("webassembly");
     expect(progress.at(-1)?.[0]).toBe(progress.at(-1)?.[1]);
     const [input] = runner.getInputViews();
-    input.set([[1, 1, 1], [2, 2, 2]]);
+    input.set([
+      [1, 1, 1],
+      [2, 2, 2],
+    ]);
     await runner.run();
     const [output] = runner.getOutputViews();
     expect([...output.toActual()]).toEqual([2, 3, 4, 10, 12, 14]);
@@ -69,7 +75,12 @@ describe("a program for the first WebDNN", () => {
   ])("reads and writes %s as float32", async (dtype, values) => {
     const buffer = { ...f32("input", [2]), dtype, bytes: 16 };
     const port = { dtype, shape: [2] };
-    const url = await programBundle({ buffers: [buffer, { ...buffer, role: "output" }], steps: [{ copy: [0, 1] }], inputs: [{ name: "x", ...port }], outputs: [{ name: "y", ...port }] });
+    const url = await programBundle({
+      buffers: [buffer, { ...buffer, role: "output" }],
+      steps: [{ copy: [0, 1] }],
+      inputs: [{ name: "x", ...port }],
+      outputs: [{ name: "y", ...port }],
+    });
     const runner = await WebDNN.load(url.href, { backendOrder: "fallback" });
     runner.inputs[0].set(values);
     await runner.run();
@@ -78,13 +89,18 @@ describe("a program for the first WebDNN", () => {
   });
 
   test("asks what is available", () => {
-    expect(WebDNN.getBackendAvailability()).toEqual({ status: { webgpu: false, webgl: false, webassembly: true, fallback: true }, defaultOrder: ["webassembly", "fallback"] });
+    expect(WebDNN.getBackendAvailability()).toEqual({
+      status: { webgpu: false, webgl: false, webassembly: true, fallback: true },
+      defaultOrder: ["webassembly", "fallback"],
+    });
     WebDNN.setConfiguration("DEBUG", true);
     expect(WebDNN.getConfiguration("DEBUG", false)).toBe(true);
   });
 
   test("with an unknown backend is told the names", async () => {
-    await expect(WebDNN.load("x", { backendOrder: "cuda" as never })).rejects.toThrow("unknown backend 'cuda': expected webgpu, webgl, webassembly, fallback");
+    await expect(WebDNN.load("x", { backendOrder: "cuda" as never })).rejects.toThrow(
+      "unknown backend 'cuda': expected webgpu, webgl, webassembly, fallback",
+    );
   });
 });
 
@@ -98,7 +114,9 @@ test("argmax and argmin list positions, best first, ties in order", () => {
 describe("images", () => {
   // Two pixels: (10, 20, 30, 255) and (40, 50, 60, 128).
   const picture = { width: 2, height: 1, data: Uint8ClampedArray.of(10, 20, 30, 255, 40, 50, 60, 128) };
-  const array = (options: WebDNN.Image.ImageArrayOptions): number[] => [...WebDNN.Image.getImageArrayFromImageData(picture, options)];
+  const array = (options: WebDNN.Image.ImageArrayOptions): number[] => [
+    ...WebDNN.Image.getImageArrayFromImageData(picture, options),
+  ];
 
   test.each([
     ["RGB HWC", {}, [10, 20, 30, 40, 50, 60]],
@@ -108,7 +126,11 @@ describe("images", () => {
     ["RGBA HWC", { color: Color.RGBA }, [10, 20, 30, 255, 40, 50, 60, 128]],
     ["BGRA CHW", { color: Color.BGRA, order: Order.CHW }, [30, 60, 20, 50, 10, 40, 255, 128]],
     ["one bias and scale", { bias: 10, scale: [10] }, [0, 1, 2, 3, 4, 5]],
-    ["bias and scale by component, in RGB order even for BGR", { color: Color.BGR, bias: [0, 20, 30], scale: [10, 1, 2] }, [0, 0, 1, 15, 30, 4]],
+    [
+      "bias and scale by component, in RGB order even for BGR",
+      { color: Color.BGR, bias: [0, 20, 30], scale: [10, 1, 2] },
+      [0, 0, 1, 15, 30, 4],
+    ],
     ["Int32Array", { type: Int32Array, scale: 20 }, [0, 1, 1, 2, 2, 3]],
   ])("%s", (_, options, expected) => {
     expect(array(options)).toEqual(expected);
@@ -126,8 +148,16 @@ describe("images", () => {
     expect(() => array({ color: 9 as never })).toThrow("color: expected one of RGB, BGR, GREY, RGBA, BGRA, got 9");
   });
 
-  test.each(Object.entries(Color).flatMap(([name, color]) => Object.entries(Order).map(([order, value]) => [`${name} ${order}`, color, value] as const)))("%s survives the way back to pixels", (_, color, order) => {
-    const grey = { width: 2, height: 2, data: Uint8ClampedArray.of(9, 9, 9, 255, 50, 50, 50, 255, 99, 99, 99, 255, 200, 200, 200, 255) };
+  test.each(
+    Object.entries(Color).flatMap(([name, color]) =>
+      Object.entries(Order).map(([order, value]) => [`${name} ${order}`, color, value] as const),
+    ),
+  )("%s survives the way back to pixels", (_, color, order) => {
+    const grey = {
+      width: 2,
+      height: 2,
+      data: Uint8ClampedArray.of(9, 9, 9, 255, 50, 50, 50, 255, 99, 99, 99, 255, 200, 200, 200, 255),
+    };
     const options = { color, order, bias: 3, scale: 2 };
     const there = WebDNN.Image.getImageArrayFromImageData(grey, options);
     expect([...toPixels(there, 2, 2, options)].map(Math.round)).toEqual([...grey.data]);

@@ -2,7 +2,10 @@ import { describe, expect, test } from "vitest";
 import { bindShape, checkDim, checkShape, evaluate, isKnown, printShape, type Dim, type Symbols } from "../src/dims.ts";
 import { ModelError, ShapeError } from "../src/errors.ts";
 
-const symbols: Symbols = new Map([["n", 7], ["zero", 0]]);
+const symbols: Symbols = new Map([
+  ["n", 7],
+  ["zero", 0],
+]);
 
 test.each<[Dim, number]>([
   [3, 3],
@@ -31,7 +34,10 @@ test("a symbol without a value is an error that names it", () => {
 test("input shapes give symbols their values, and contradict them", () => {
   const found: Symbols = new Map();
   bindShape(["batch", 3, ["*", "side", 2], "side"], [2, 3, 8, 4], found, "input 'x'");
-  expect([...found]).toEqual([["batch", 2], ["side", 4]]);
+  expect([...found]).toEqual([
+    ["batch", 2],
+    ["side", 4],
+  ]);
   checkShape(["batch", 3, ["*", "side", 2], "side"], [2, 3, 8, 4], found, "input 'x'");
   expect(() => {
     checkShape(["batch", "side"], [5, 4], found, "input 'y'");
@@ -42,13 +48,18 @@ test("input shapes give symbols their values, and contradict them", () => {
 });
 
 describe("in a manifest", () => {
-  test.each([[1.5], ["m"], [["pow", 1, 2]], [["+", 1]], [null], [["+", 1, ["constructor", 1, 2]]]])("%j is refused", (dim) => {
-    expect(() => {
-      checkDim(dim, new Set(["n"]), "here");
-    }).toThrow(ModelError);
-  });
+  test.each([[1.5], ["m"], [["pow", 1, 2]], [["+", 1]], [null], [["+", 1, ["constructor", 1, 2]]]])(
+    "%j is refused",
+    (dim) => {
+      expect(() => {
+        checkDim(dim, new Set(["n"]), "here");
+      }).toThrow(ModelError);
+    },
+  );
 });
 
 test("shapes are printed as formulas", () => {
-  expect(printShape(["batch", ["+", "past", ["*", 2, "n"]], ["max", 1, "n"]])).toBe("[batch, (past + (2 * n)), max(1, n)]");
+  expect(printShape(["batch", ["+", "past", ["*", 2, "n"]], ["max", 1, "n"]])).toBe(
+    "[batch, (past + (2 * n)), max(1, n)]",
+  );
 });

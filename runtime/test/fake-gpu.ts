@@ -11,7 +11,16 @@ const KERNELS: Record<string, Kernel> = {
   },
 };
 
-export type Counts = { devices: number; submits: number; passes: number; dispatches: number; bindGroups: number; buffers: number; destroyed: number; maps: number };
+export type Counts = {
+  devices: number;
+  submits: number;
+  passes: number;
+  dispatches: number;
+  bindGroups: number;
+  buffers: number;
+  destroyed: number;
+  maps: number;
+};
 
 class FakeBuffer {
   readonly memory: ArrayBuffer;
@@ -44,7 +53,11 @@ export class FakeDevice {
   isLost = false;
   readonly lost: Promise<{ reason: string; message: string }>;
   readonly features = new Set<string>();
-  readonly limits = { maxBufferSize: 1 << 20, maxStorageBufferBindingSize: 1 << 20, maxComputeWorkgroupsPerDimension: 65535 };
+  readonly limits = {
+    maxBufferSize: 1 << 20,
+    maxStorageBufferBindingSize: 1 << 20,
+    maxComputeWorkgroupsPerDimension: 65535,
+  };
   readonly adapterInfo = { vendor: "fake", architecture: "paper", device: "", description: "" };
   readonly queue;
   private lose!: (info: { reason: string; message: string }) => void;
@@ -93,7 +106,10 @@ export class FakeDevice {
   }
 
   createShaderModule({ label }: { label: string }): unknown {
-    return { label, getCompilationInfo: () => Promise.resolve({ messages: [{ type: "error", lineNum: 3, message: "expected ';'" }] }) };
+    return {
+      label,
+      getCompilationInfo: () => Promise.resolve({ messages: [{ type: "error", lineNum: 3, message: "expected ';'" }] }),
+    };
   }
 
   createBindGroupLayout(descriptor: unknown): unknown {
@@ -129,7 +145,10 @@ export class FakeDevice {
             const [name, bound] = [kernel, group];
             const memories = (bound?.entries ?? []).map(({ resource }) => resource.buffer.memory);
             commands.push(() => {
-              KERNELS[name](memories.slice(0, 3).map((memory) => new Float32Array(memory)), memories.length > 3 ? new Int32Array(memories[3]) : undefined);
+              KERNELS[name](
+                memories.slice(0, 3).map((memory) => new Float32Array(memory)),
+                memories.length > 3 ? new Int32Array(memories[3]) : undefined,
+              );
             });
           },
           end: () => undefined,
@@ -146,7 +165,16 @@ export class FakeDevice {
 }
 
 export class FakeGPU {
-  readonly counts: Counts = { devices: 0, submits: 0, passes: 0, dispatches: 0, bindGroups: 0, buffers: 0, destroyed: 0, maps: 0 };
+  readonly counts: Counts = {
+    devices: 0,
+    submits: 0,
+    passes: 0,
+    dispatches: 0,
+    bindGroups: 0,
+    buffers: 0,
+    destroyed: 0,
+    maps: 0,
+  };
   /** Counts down with every submit; the device dies in the one that reaches 0. */
   loseAtSubmit = 0;
   outOfMemoryAt = Infinity;

@@ -1,4 +1,5 @@
-// Dawn under Node, on whatever Vulkan driver VK_ICD_FILENAMES names; SwiftShader's, which Chromium brings, needs no GPU.
+// Dawn under Node, on whatever Vulkan driver VK_ICD_FILENAMES names; SwiftShader's, which Chromium brings, needs no
+// GPU.
 
 import { existsSync } from "node:fs";
 

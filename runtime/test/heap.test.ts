@@ -34,7 +34,8 @@ test("random takes and gives never overlap", () => {
     } else {
       const bytes = random(1000);
       const offset = heap.take(bytes);
-      for (const [other, size] of live) expect(offset + Heap.round(bytes) <= other || other + Heap.round(size) <= offset).toBe(true);
+      for (const [other, size] of live)
+        expect(offset + Heap.round(bytes) <= other || other + Heap.round(size) <= offset).toBe(true);
       live.set(offset, bytes);
     }
   }

@@ -166,7 +166,10 @@ describe("the cache", () => {
 describe("from files in Node", () => {
   test("a truncated shard is an IntegrityError", async () => {
     const files = bundleFiles();
-    const url = await writeBundle({ ...files, "weights-00.bin": (files["weights-00.bin"] as Uint8Array).subarray(0, 8) });
+    const url = await writeBundle({
+      ...files,
+      "weights-00.bin": (files["weights-00.bin"] as Uint8Array).subarray(0, 8),
+    });
     await expect(load(url, wasm)).rejects.toThrow(IntegrityError);
   });
 
@@ -189,7 +192,9 @@ describe("the choice of a backend", () => {
   });
 
   test("leaves no way out where there is one backend only", async () => {
-    await expect(load(await writeBundle(), { backend: "webgpu" })).rejects.toThrow(new BackendError("webgpu: this browser has no navigator.gpu"));
+    await expect(load(await writeBundle(), { backend: "webgpu" })).rejects.toThrow(
+      new BackendError("webgpu: this browser has no navigator.gpu"),
+    );
   });
 
   test("a wasm module that cannot be compiled falls through to js", async () => {
@@ -201,9 +206,15 @@ describe("the choice of a backend", () => {
   });
 
   test("a kernel that the module lacks is named", async () => {
-    const manifest = JSON.parse(bundleFiles()["model.json"] as string) as { programs: { wasm: { kernels: { export: string }[] } } };
+    const manifest = JSON.parse(bundleFiles()["model.json"] as string) as {
+      programs: { wasm: { kernels: { export: string }[] } };
+    };
     manifest.programs.wasm.kernels[1].export = "gone";
     const url = await writeBundle({ ...bundleFiles(), "model.json": JSON.stringify(manifest) });
-    await expect(load(url, wasm)).rejects.toMatchObject({ name: "BackendError", kernel: "add", message: "kernel add: kernels.wasm exports no 'gone'" });
+    await expect(load(url, wasm)).rejects.toMatchObject({
+      name: "BackendError",
+      kernel: "add",
+      message: "kernel add: kernels.wasm exports no 'gone'",
+    });
   });
 });

@@ -12,7 +12,11 @@ describe("inputs", () => {
     ["a missing input", {}, "input 'x' is missing: this model needs x"],
     ["a wrong type", { x: new Int32Array(6) }, "input 'x': expected float32 as Float32Array, got Int32Array"],
     ["a wrong length", { x: new Float32Array(5) }, "input 'x': expected 6 elements for shape [2, 3], got 5"],
-    ["a GPU buffer elsewhere", { x: { buffer: { mapAsync: null, usage: 0, size: 24 }, dims: [2, 3] } }, "'x': a GPUBuffer needs the webgpu backend, this model runs on js"],
+    [
+      "a GPU buffer elsewhere",
+      { x: { buffer: { mapAsync: null, usage: 0, size: 24 }, dims: [2, 3] } },
+      "'x': a GPUBuffer needs the webgpu backend, this model runs on js",
+    ],
   ])("%s is an InputError", async (_, inputs, message) => {
     const model = await scale();
     await expect(model.run(inputs as never)).rejects.toThrow(new InputError(message));
@@ -21,8 +25,12 @@ describe("inputs", () => {
 
   test("wrong dims are a ShapeError", async () => {
     const model = await scale();
-    await expect(model.run({ x: { data: X, dims: [3, 2] } })).rejects.toThrow(new ShapeError("input 'x': axis 0: expected 2, got 3"));
-    await expect(model.run({ x: { data: X, dims: [6] } })).rejects.toThrow(new ShapeError("input 'x': expected 2 dimensions [2, 3], got [6]"));
+    await expect(model.run({ x: { data: X, dims: [3, 2] } })).rejects.toThrow(
+      new ShapeError("input 'x': axis 0: expected 2, got 3"),
+    );
+    await expect(model.run({ x: { data: X, dims: [6] } })).rejects.toThrow(
+      new ShapeError("input 'x': expected 2 dimensions [2, 3], got [6]"),
+    );
   });
 
   test("inputs that share a symbol must agree", async () => {
@@ -47,7 +55,9 @@ describe("outputs", () => {
     expect(await model.run({ x: X }, { outputs: [] })).toEqual({});
     expect(Object.keys(await model.run({ x: X }, { outputs: ["y"] }))).toEqual(["y"]);
     expect(await model.run({ x: X }, { outputs: { y: false } })).toEqual({});
-    await expect(model.run({ x: X }, { outputs: ["z"] })).rejects.toThrow("model 'scale' has no output 'z': its outputs are y");
+    await expect(model.run({ x: X }, { outputs: ["z"] })).rejects.toThrow(
+      "model 'scale' has no output 'z': its outputs are y",
+    );
     await expect(model.run({ x: X }, { outputs: { y: "gpu" } })).rejects.toThrow("GPU buffers need the webgpu backend");
   });
 
@@ -63,7 +73,12 @@ describe("outputs", () => {
 describe("runs", () => {
   test("that overlap are executed one after the other", async () => {
     const model = await scale();
-    const results = await Promise.all(Array.from({ length: 20 }, async (_, index) => (await model.run({ x: new Float32Array(6).fill(index) })) as { y: Tensor<"float32"> }));
+    const results = await Promise.all(
+      Array.from(
+        { length: 20 },
+        async (_, index) => (await model.run({ x: new Float32Array(6).fill(index) })) as { y: Tensor<"float32"> },
+      ),
+    );
     expect(results.map(({ y }) => y.data[0])).toEqual(Array.from({ length: 20 }, (_, index) => 2 * index));
   });
 

@@ -11,7 +11,8 @@ const F32 = (...values: number[]): Float32Array => Float32Array.from(values);
 
 describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
   const skip = backend === "webgpu" && noGPU !== undefined;
-  const open = async (parts: Parts, options: LoadOptions = {}): Promise<Model> => load(await programBundle(parts, backend), { backend, gpu, threads: 1, ...options });
+  const open = async (parts: Parts, options: LoadOptions = {}): Promise<Model> =>
+    load(await programBundle(parts, backend), { backend, gpu, threads: 1, ...options });
   const once = async (parts: Parts, inputs: Record<string, unknown>): Promise<Record<string, Tensor>> => {
     const model = await open(parts);
     const outputs = (await model.run(inputs as never)) as Record<string, Tensor>;
@@ -21,8 +22,19 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
 
   test.skipIf(skip)("dynamic shapes are planned for each size, and memory is shared and reused", async () => {
     const parts: Parts = {
-      buffers: [f32("input", ["n"]), f32("temporary", ["n"]), f32("temporary", ["n"]), f32("temporary", ["n"]), f32("output", ["n"])],
-      steps: [run("increment", [0, 1], ["n"]), run("double", [1, 2], ["n"]), run("increment", [2, 3], ["n"]), run("plus", [3, 0, 4], ["n"])],
+      buffers: [
+        f32("input", ["n"]),
+        f32("temporary", ["n"]),
+        f32("temporary", ["n"]),
+        f32("temporary", ["n"]),
+        f32("output", ["n"]),
+      ],
+      steps: [
+        run("increment", [0, 1], ["n"]),
+        run("double", [1, 2], ["n"]),
+        run("increment", [2, 3], ["n"]),
+        run("plus", [3, 0, 4], ["n"]),
+      ],
       inputs: [x(["n"])],
       outputs: [y(["n"])],
       symbols: ["n"],
@@ -50,27 +62,59 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
 
   const loopParts = (loop: Partial<Extract<Step, { loop: unknown }>["loop"]>): Parts => ({
     // 0 x, 1 trip, 2 condition, 3 state, 4 next, 5 iteration, 6 going, 7 scattered, 8 y
-    buffers: [f32("input", [2]), i32("input"), i32("input"), f32("output", [2]), f32("temporary", [2]), i32("temporary"), i32("temporary"), f32("output", [4, 2])],
+    buffers: [
+      f32("input", [2]),
+      i32("input"),
+      i32("input"),
+      f32("output", [2]),
+      f32("temporary", [2]),
+      i32("temporary"),
+      i32("temporary"),
+      f32("output", [4, 2]),
+    ],
     steps: [{ loop: { carried: [[0, 3, 4]], body: [run("double", [3, 4], [2])], ...loop } }],
     inputs: [x([2]), { name: "trip", dtype: "int32", shape: [1] }, { name: "condition", dtype: "int32", shape: [1] }],
     outputs: [y([2]), { name: "all", dtype: "float32", shape: [4, 2] }],
   });
 
-  test.skipIf(skip)("a loop carries its state as often as trip says, and not at all if the condition is false", async () => {
-    const inputs = { x: F32(1, 3), trip: Int32Array.of(4), condition: Int32Array.of(1) };
-    const parts = loopParts({ trip: 1, condition: 2, scatter: [[4, 7]] });
-    const outputs = await once(parts, inputs);
-    expect(outputs.y.data).toEqual(F32(16, 48));
-    expect(outputs.all.data).toEqual(F32(2, 6, 4, 12, 8, 24, 16, 48));
-    expect((await once(loopParts({ trip: 1, condition: 2 }), { ...inputs, condition: Int32Array.of(0) })).y.data).toEqual(F32(1, 3));
-    expect((await once(loopParts({ trip: 1 }), { ...inputs, trip: Int32Array.of(0) })).y.data).toEqual(F32(1, 3));
-  });
+  test.skipIf(skip)(
+    "a loop carries its state as often as trip says, and not at all if the condition is false",
+    async () => {
+      const inputs = { x: F32(1, 3), trip: Int32Array.of(4), condition: Int32Array.of(1) };
+      const parts = loopParts({ trip: 1, condition: 2, scatter: [[4, 7]] });
+      const outputs = await once(parts, inputs);
+      expect(outputs.y.data).toEqual(F32(16, 48));
+      expect(outputs.all.data).toEqual(F32(2, 6, 4, 12, 8, 24, 16, 48));
+      expect(
+        (await once(loopParts({ trip: 1, condition: 2 }), { ...inputs, condition: Int32Array.of(0) })).y.data,
+      ).toEqual(F32(1, 3));
+      expect((await once(loopParts({ trip: 1 }), { ...inputs, trip: Int32Array.of(0) })).y.data).toEqual(F32(1, 3));
+    },
+  );
 
   test.skipIf(skip)("a scan walks a sequence, forwards or backwards", async () => {
     const parts: Parts = {
       // 0 sequence, 1 trip, 2 zero, 3 state, 4 next, 5 element, 6 sums
-      buffers: [f32("input", [3, 2]), i32("input"), f32("input", [2]), f32("temporary", [2]), f32("temporary", [2]), f32("temporary", [2]), f32("output", [3, 2])],
-      steps: [{ loop: { trip: 1, carried: [[2, 3, 4]], gather: [[0, 5, true]], scatter: [[4, 6, true]], body: [run("plus", [3, 5, 4], [2])] } }],
+      buffers: [
+        f32("input", [3, 2]),
+        i32("input"),
+        f32("input", [2]),
+        f32("temporary", [2]),
+        f32("temporary", [2]),
+        f32("temporary", [2]),
+        f32("output", [3, 2]),
+      ],
+      steps: [
+        {
+          loop: {
+            trip: 1,
+            carried: [[2, 3, 4]],
+            gather: [[0, 5, true]],
+            scatter: [[4, 6, true]],
+            body: [run("plus", [3, 5, 4], [2])],
+          },
+        },
+      ],
       inputs: [x([3, 2]), { name: "trip", dtype: "int32", shape: [1] }, { name: "zero", dtype: "float32", shape: [2] }],
       outputs: [{ name: "y", dtype: "float32", shape: [3, 2] }],
     };
@@ -79,11 +123,19 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
   });
 
   test.skipIf(skip)("elements that are no whole words are scanned too", async () => {
-    const bytes = (role: "input" | "output" | "temporary", shape: number[]): Parts["buffers"][number] => ({ role, dtype: "uint8", shape, bytes: 4 * Math.ceil(shape.reduce((a, b) => a * b, 1) / 4) });
+    const bytes = (role: "input" | "output" | "temporary", shape: number[]): Parts["buffers"][number] => ({
+      role,
+      dtype: "uint8",
+      shape,
+      bytes: 4 * Math.ceil(shape.reduce((a, b) => a * b, 1) / 4),
+    });
     const parts: Parts = {
       buffers: [bytes("input", [3, 3]), i32("input"), bytes("temporary", [3]), bytes("output", [3, 3])],
       steps: [{ loop: { trip: 1, gather: [[0, 2]], scatter: [[2, 3, true]], body: [] } }],
-      inputs: [{ name: "x", dtype: "uint8", shape: [3, 3] }, { name: "trip", dtype: "int32", shape: [1] }],
+      inputs: [
+        { name: "x", dtype: "uint8", shape: [3, 3] },
+        { name: "trip", dtype: "int32", shape: [1] },
+      ],
       outputs: [{ name: "y", dtype: "uint8", shape: [3, 3] }],
     };
     const outputs = await once(parts, { x: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9), trip: Int32Array.of(3) });
@@ -94,7 +146,12 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
     const parts: Parts = {
       // 0 x, 1 found (a slot), 2 dense, 3 y
       buffers: [f32("input", ["n"]), slot("float32", ["m"]), f32("temporary", ["m"]), f32("output", ["m"])],
-      steps: [{ host: "positive", args: [0], outs: [1], options: { scale: 10 } }, { bind: [["m", 1, -1]] }, { copy: [1, 2] }, run("increment", [2, 3], ["m"])],
+      steps: [
+        { host: "positive", args: [0], outs: [1], options: { scale: 10 } },
+        { bind: [["m", 1, -1]] },
+        { copy: [1, 2] },
+        run("increment", [2, 3], ["m"]),
+      ],
       inputs: [x(["n"])],
       outputs: [y(["m"])],
       symbols: ["n", "m"],
@@ -111,7 +168,11 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
   test.skipIf(skip)("a loop collects elements of a number that nobody knows", async () => {
     const parts: Parts = {
       buffers: [f32("input"), i32("input"), f32("temporary"), f32("temporary"), slot("float32", ["count", 1])],
-      steps: [{ loop: { trip: 1, carried: [[0, 2, 3]], scatter: [[3, 4]], count: "count", body: [run("increment", [2, 3])] } }],
+      steps: [
+        {
+          loop: { trip: 1, carried: [[0, 2, 3]], scatter: [[3, 4]], count: "count", body: [run("increment", [2, 3])] },
+        },
+      ],
       inputs: [x([1]), { name: "trip", dtype: "int32", shape: [1] }],
       outputs: [y(["count", 1])],
       outputBuffers: [4],
@@ -125,9 +186,16 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
   test.skipIf(skip)("strings and sequences pass through host functions", async () => {
     const parts: Parts = {
       buffers: [slot("string", [1]), slot("string"), slot("string", [1])],
-      steps: [{ host: "split", args: [0], outs: [1] }, { bind: [["words", 1, 0]] }, { host: "join", args: [1], outs: [2] }],
+      steps: [
+        { host: "split", args: [0], outs: [1] },
+        { bind: [["words", 1, 0]] },
+        { host: "join", args: [1], outs: [2] },
+      ],
       inputs: [{ name: "x", dtype: "string", shape: [1] }],
-      outputs: [{ name: "y", dtype: "string", shape: [1] }, { name: "words", sequence: { dtype: "string", shape: [] } }],
+      outputs: [
+        { name: "y", dtype: "string", shape: [1] },
+        { name: "words", sequence: { dtype: "string", shape: [] } },
+      ],
       outputBuffers: [2, 1],
       symbols: ["words"],
     };
@@ -145,7 +213,8 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
     };
     const model = await open(parts, { reuse: false });
     const seen: [string | undefined, readonly number[], number][] = [];
-    const value = async (point: ObservationPoint, buffer: number): Promise<number> => new Float32Array(((await point.read(buffer)) ?? new Uint8Array(4)).slice().buffer)[0];
+    const value = async (point: ObservationPoint, buffer: number): Promise<number> =>
+      new Float32Array(((await point.read(buffer)) ?? new Uint8Array(4)).slice().buffer)[0];
     const observe = {
       before: (point: ObservationPoint) => {
         if (point.path[0] === 1) point.write(1, new Uint8Array(F32(100).buffer));
@@ -155,7 +224,10 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
       },
     };
     const { y: result } = (await model.run({ x: F32(1) }, { observe })) as { y: F };
-    expect(seen).toEqual([["increment", [0], 2], ["double", [1], 200]]);
+    expect(seen).toEqual([
+      ["increment", [0], 2],
+      ["double", [1], 200],
+    ]);
     expect(result.data).toEqual(F32(200));
     await model.dispose();
   });
@@ -168,7 +240,11 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
       outputs: [y([1])],
     };
     const model = await open(parts);
-    await expect(model.run({ x: F32(1), c: Int32Array.of(1) })).rejects.toMatchObject({ name: "BackendError", kernel: "fail", message: "kernel fail (js): on purpose" });
+    await expect(model.run({ x: F32(1), c: Int32Array.of(1) })).rejects.toMatchObject({
+      name: "BackendError",
+      kernel: "fail",
+      message: "kernel fail (js): on purpose",
+    });
     const { y: result } = (await model.run({ x: F32(1), c: Int32Array.of(0) })) as { y: F };
     expect(result.data).toEqual(F32(2));
     await model.dispose();
@@ -176,7 +252,13 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
 });
 
 test("a host function that throws is named", async () => {
-  const parts: Parts = { buffers: [f32("input"), slot()], steps: [{ host: "broken", args: [0], outs: [1] }], inputs: [x([1])], outputs: [y([])], outputBuffers: [1] };
+  const parts: Parts = {
+    buffers: [f32("input"), slot()],
+    steps: [{ host: "broken", args: [0], outs: [1] }],
+    inputs: [x([1])],
+    outputs: [y([])],
+    outputBuffers: [1],
+  };
   const model = await load(await programBundle(parts), { backend: "js" });
   await expect(model.run({ x: F32(1) })).rejects.toThrow("host function broken: on purpose");
 });

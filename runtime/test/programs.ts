@@ -5,13 +5,31 @@ import type { Buffer, Kernel, Manifest, Program, Step } from "../src/manifest.ts
 import { bundleFiles, writeBundle, type Content } from "./bundle.ts";
 
 export const f32 = (role: Buffer["role"], shape: Buffer["shape"] = [1], extra: Partial<Buffer> = {}): Buffer => {
-  const elements = shape.reduce((size, dim) => (typeof size === "number" && typeof dim === "number" ? size * dim : ["*", size, dim]), 1);
-  return { role, dtype: "float32", shape, elements, bytes: typeof elements === "number" ? 4 * elements : ["*", 4, elements], ...extra };
+  const elements = shape.reduce(
+    (size, dim) => (typeof size === "number" && typeof dim === "number" ? size * dim : ["*", size, dim]),
+    1,
+  );
+  return {
+    role,
+    dtype: "float32",
+    shape,
+    elements,
+    bytes: typeof elements === "number" ? 4 * elements : ["*", 4, elements],
+    ...extra,
+  };
 };
 
-export const i32 = (role: Buffer["role"], shape: Buffer["shape"] = [1]): Buffer => ({ ...f32(role, shape), dtype: "int32" });
+export const i32 = (role: Buffer["role"], shape: Buffer["shape"] = [1]): Buffer => ({
+  ...f32(role, shape),
+  dtype: "int32",
+});
 
-export const slot = (dtype: Buffer["dtype"] = "float32", shape: Buffer["shape"] = []): Buffer => ({ role: "value", dtype, shape, bytes: 0 });
+export const slot = (dtype: Buffer["dtype"] = "float32", shape: Buffer["shape"] = []): Buffer => ({
+  role: "value",
+  dtype,
+  shape,
+  bytes: 0,
+});
 
 /** Kernels in JavaScript: `name(args..., params...)`. */
 export const KERNELS = `
@@ -32,7 +50,11 @@ const NAMES = ["increment", "double", "plus", "fail"];
 export const kernels: Kernel[] = NAMES.map((name) => ({ name, export: name }));
 
 /** A step that runs a kernel by name. */
-export const run = (name: string, args: readonly number[], params: readonly Dim[] = [1]): Step => ({ run: NAMES.indexOf(name), args, params });
+export const run = (name: string, args: readonly number[], params: readonly Dim[] = [1]): Step => ({
+  run: NAMES.indexOf(name),
+  args,
+  params,
+});
 
 export type Parts = {
   buffers: readonly Buffer[];
@@ -44,8 +66,14 @@ export type Parts = {
   outputBuffers?: readonly number[];
 };
 
-/** A bundle with one program: input i is buffer i, and outputs are the buffers with that role, unless said otherwise. */
-export async function programBundle(parts: Parts, backend: "js" | "wasm" | "webgpu" = "js", extra: Content = {}): Promise<URL> {
+/**
+ * A bundle with one program: input i is buffer i, and outputs are the buffers with that role, unless said otherwise.
+ */
+export async function programBundle(
+  parts: Parts,
+  backend: "js" | "wasm" | "webgpu" = "js",
+  extra: Content = {},
+): Promise<URL> {
   const onHost = backend !== "js";
   const hosted = (steps: readonly Step[]): Step[] =>
     steps.map((step) => {
@@ -62,6 +90,13 @@ export async function programBundle(parts: Parts, backend: "js" | "wasm" | "webg
     outputs: parts.outputBuffers ?? parts.buffers.flatMap(({ role }, index) => (role === "output" ? [index] : [])),
     arenaBytes: null,
   };
-  const manifest: Manifest = { format: 1, name: "steps", inputs: parts.inputs, outputs: parts.outputs, symbols: parts.symbols ?? [], programs: { [backend]: program } };
+  const manifest: Manifest = {
+    format: 1,
+    name: "steps",
+    inputs: parts.inputs,
+    outputs: parts.outputs,
+    symbols: parts.symbols ?? [],
+    programs: { [backend]: program },
+  };
   return writeBundle(bundleFiles(manifest, { "kernels.js": KERNELS, ...extra }));
 }

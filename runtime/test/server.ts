@@ -13,7 +13,10 @@ afterEach(() => {
 });
 
 /** Serves files; `spoil` returns true if it answered itself. `requests` counts by name. */
-export async function serve(files: Content, spoil: Spoil = () => false): Promise<{ url: string; requests: Map<string, number> }> {
+export async function serve(
+  files: Content,
+  spoil: Spoil = () => false,
+): Promise<{ url: string; requests: Map<string, number> }> {
   const requests = new Map<string, number>();
   const server = createServer((request, response) => {
     const name = decodeURIComponent((request.url ?? "/").slice(1));

@@ -2,7 +2,11 @@ import { expect, test } from "vitest";
 import { InputError } from "../src/errors.ts";
 import { checkInput, fromFloat16, storedLength, toFloat16, type DType } from "../src/tensors.ts";
 
-const check = (dtype: DType, value: unknown, shape: readonly (number | string)[] = [2]): ReturnType<typeof checkInput> => checkInput("x", dtype, shape, value, new Map());
+const check = (
+  dtype: DType,
+  value: unknown,
+  shape: readonly (number | string)[] = [2],
+): ReturnType<typeof checkInput> => checkInput("x", dtype, shape, value, new Map());
 
 test.each<[DType, unknown]>([
   ["float32", Float32Array.of(1, 2)],
@@ -23,22 +27,41 @@ test.each<[DType, unknown, string]>([
   ["float32", [1, 2], "input 'x': expected float32 as Float32Array, got Array"],
   ["float32", undefined, "input 'x': expected float32 as Float32Array, got undefined"],
   ["int64", Int32Array.of(1, 2), "input 'x': expected int64 as BigInt64Array, got Int32Array"],
-  ["float16", Float32Array.of(1, 2), "input 'x': expected float16 as Uint16Array, got Float32Array: convert it with toFloat16()"],
+  [
+    "float16",
+    Float32Array.of(1, 2),
+    "input 'x': expected float16 as Uint16Array, got Float32Array: convert it with toFloat16()",
+  ],
   ["string", [1, 2], "input 'x': expected an array of strings, got Array"],
   ["float32", Float32Array.of(1), "input 'x': expected 2 elements for shape [2], got 1"],
-  ["float32", { data: Float32Array.of(1, 2), dims: [2], dtype: "int32" }, "input 'x': expected dtype float32, got int32"],
-  ["float32", { data: Float32Array.of(1, 2), dims: [-2] }, "input 'x': expected dims to be non-negative integers, got [-2]"],
+  [
+    "float32",
+    { data: Float32Array.of(1, 2), dims: [2], dtype: "int32" },
+    "input 'x': expected dtype float32, got int32",
+  ],
+  [
+    "float32",
+    { data: Float32Array.of(1, 2), dims: [-2] },
+    "input 'x': expected dims to be non-negative integers, got [-2]",
+  ],
 ])("%s: a wrong value is named", (dtype, value, message) => {
   expect(() => check(dtype, value)).toThrow(new InputError(message));
 });
 
 test("a shape that is not fixed needs dims", () => {
-  expect(() => check("float32", Float32Array.of(1), ["n"])).toThrow("its shape [n] is not fixed: give {data, dims} instead");
+  expect(() => check("float32", Float32Array.of(1), ["n"])).toThrow(
+    "its shape [n] is not fixed: give {data, dims} instead",
+  );
   expect(check("float32", { data: Float32Array.of(1, 2, 3), dims: [3] }, ["n"]).dims).toEqual([3]);
 });
 
 test("packed and complex types take another number of array elements", () => {
-  expect([storedLength("int4", 3), storedLength("uint2", 5), storedLength("complex64", 3), storedLength("float32", 3)]).toEqual([2, 2, 6, 3]);
+  expect([
+    storedLength("int4", 3),
+    storedLength("uint2", 5),
+    storedLength("complex64", 3),
+    storedLength("float32", 3),
+  ]).toEqual([2, 2, 6, 3]);
 });
 
 test("every half survives the way to float32 and back", () => {

@@ -20,6 +20,7 @@ const address = (local: number): number[] => [0x20, local, 0x20, 3, 0x41, 2, 0x7
 function elementwise(op: keyof typeof OPCODES): number[] {
   // Parameters: a, b, y, begin, end.
   const load = (local: number): number[] => [...address(local), 0x2a, 2, 0];
+  // prettier-ignore
   const body = [
     0x02, 0x40, 0x03, 0x40, // block, loop
     0x20, 3, 0x20, 4, 0x4e, 0x0d, 1, // begin >= end: leave
@@ -37,6 +38,7 @@ const TRAP = [3, 0, 0x00, 0x0b];
 export function assemble({ shared = false } = {}): Uint8Array<ArrayBuffer> {
   const i32 = 0x7f;
   const limits = shared ? [3, 0, ...leb(65536)] : [0, 0];
+  // prettier-ignore
   return new Uint8Array([
     0, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
     ...section(1, vector([[0x60, ...vector([[i32], [i32], [i32], [i32], [i32]]), 0]])),

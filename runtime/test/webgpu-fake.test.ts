@@ -1,5 +1,13 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { BackendError, DeviceLostError, OutOfMemoryError, load, type LoadOptions, type Model, type Tensor } from "../src/index.ts";
+import {
+  BackendError,
+  DeviceLostError,
+  OutOfMemoryError,
+  load,
+  type LoadOptions,
+  type Model,
+  type Tensor,
+} from "../src/index.ts";
 import { bundleFiles, scaleManifest, writeBundle } from "./bundle.ts";
 import { FakeGPU } from "./fake-gpu.ts";
 import type { Program } from "../src/manifest.ts";
@@ -12,8 +20,11 @@ beforeEach(() => {
   gpu = new FakeGPU();
 });
 
-const open = async (options: LoadOptions = {}): Promise<Model> => load(await writeBundle(), { backend: "webgpu", gpu: gpu as unknown as GPU, ...options });
-const result = async (model: Model): Promise<number[]> => [...((await model.run({ x: X })) as { y: Tensor<"float32"> }).y.data];
+const open = async (options: LoadOptions = {}): Promise<Model> =>
+  load(await writeBundle(), { backend: "webgpu", gpu: gpu as unknown as GPU, ...options });
+const result = async (model: Model): Promise<number[]> => [
+  ...((await model.run({ x: X })) as { y: Tensor<"float32"> }).y.data,
+];
 
 test("a run is one pass, one submit and one mapping; bind groups and staging are made once", async () => {
   const model = await open();
@@ -21,8 +32,19 @@ test("a run is one pass, one submit and one mapping; bind groups and staging are
   const before = { ...gpu.counts };
   expect(await result(model)).toEqual(Y);
   const after = gpu.counts;
-  const spent = Object.fromEntries(Object.entries(after).map(([key, value]) => [key, value - before[key as keyof typeof before]]));
-  expect(spent).toEqual({ devices: 0, submits: 1, passes: 1, dispatches: 2, bindGroups: 0, buffers: 0, destroyed: 0, maps: 1 });
+  const spent = Object.fromEntries(
+    Object.entries(after).map(([key, value]) => [key, value - before[key as keyof typeof before]]),
+  );
+  expect(spent).toEqual({
+    devices: 0,
+    submits: 1,
+    passes: 1,
+    dispatches: 2,
+    bindGroups: 0,
+    buffers: 0,
+    destroyed: 0,
+    maps: 1,
+  });
   expect(model.adapter).toBe("fake paper");
 });
 
@@ -58,7 +80,9 @@ describe("a lost device", () => {
       return requestAdapter.call(gpu);
     };
     gpu.loseAtSubmit = 1;
-    await expect(model.run({ x: X })).rejects.toThrow(new DeviceLostError("webgpu: the device was lost (unknown): as asked"));
+    await expect(model.run({ x: X })).rejects.toThrow(
+      new DeviceLostError("webgpu: the device was lost (unknown): as asked"),
+    );
     gpu.requestAdapter = requestAdapter;
     expect(await result(model)).toEqual(Y);
   });
@@ -89,13 +113,21 @@ describe("a lost device", () => {
 describe("what the device refuses", () => {
   test("a shader: the kernel, the line and the message are named", async () => {
     gpu.invalidShader = "add";
-    await expect(open()).rejects.toMatchObject({ name: "BackendError", kernel: "add", message: "kernel add (webgpu): line 3: expected ';'" });
+    await expect(open()).rejects.toMatchObject({
+      name: "BackendError",
+      kernel: "add",
+      message: "kernel add (webgpu): line 3: expected ';'",
+    });
   });
 
   test("a bind group: the kernel is named", async () => {
     gpu.invalidBindGroup = "mul";
     const model = await open();
-    await expect(model.run({ x: X })).rejects.toMatchObject({ name: "BackendError", kernel: "mul", message: "kernel mul (webgpu): binding 1 is too small" });
+    await expect(model.run({ x: X })).rejects.toMatchObject({
+      name: "BackendError",
+      kernel: "mul",
+      message: "kernel mul (webgpu): binding 1 is too small",
+    });
   });
 
   test("memory: an OutOfMemoryError, and with a choice the next backend", async () => {
@@ -115,16 +147,25 @@ describe("what the device refuses", () => {
   test("features and limits that the bundle was converted for", async () => {
     const options = { backend: "webgpu", gpu: gpu as unknown as GPU } as const;
     const f16 = await changed({ requires: { features: ["shader-f16"] } });
-    await expect(load(f16, options)).rejects.toThrow(new BackendError("webgpu: this GPU lacks shader-f16, which the bundle was converted for"));
+    await expect(load(f16, options)).rejects.toThrow(
+      new BackendError("webgpu: this GPU lacks shader-f16, which the bundle was converted for"),
+    );
     const large = await changed({ requires: { limits: { maxBufferSize: 2 ** 30 } } });
-    await expect(load(large, options)).rejects.toThrow("webgpu: maxBufferSize: the bundle needs 1073741824, this GPU has 1048576");
+    await expect(load(large, options)).rejects.toThrow(
+      "webgpu: maxBufferSize: the bundle needs 1073741824, this GPU has 1048576",
+    );
   });
 
   test("a grid beyond its limit", async () => {
     const program = scaleManifest().programs.webgpu as Program;
     const [first, ...rest] = program.steps;
-    const model = await load(await changed({ steps: [{ ...first, grid: [70000, 1, 1] }, ...rest] }), { backend: "webgpu", gpu: gpu as unknown as GPU });
-    await expect(model.run({ x: X })).rejects.toThrow("kernel mul (webgpu): grid 70000 x 1 x 1: at most 65535 workgroups per dimension");
+    const model = await load(await changed({ steps: [{ ...first, grid: [70000, 1, 1] }, ...rest] }), {
+      backend: "webgpu",
+      gpu: gpu as unknown as GPU,
+    });
+    await expect(model.run({ x: X })).rejects.toThrow(
+      "kernel mul (webgpu): grid 70000 x 1 x 1: at most 65535 workgroups per dimension",
+    );
   });
 });
 

@@ -25,7 +25,9 @@ describe.skipIf(noGPU)("on a real WebGPU implementation", () => {
     const { y: own } = (await model.run({ x: X }, { outputs: { y: "gpu" } })) as { y: GPUTensor };
     const { y: again } = (await model.run({ x: own })) as { y: Tensor<"float32"> };
     expect([...again.data]).toEqual(Y.map((value, index) => value * (index + 2)));
-    await expect(model.run({ x: device.createBuffer({ size: 16, usage }) })).rejects.toThrow("'x': expected a GPUBuffer of at least 24 bytes, got 16");
+    await expect(model.run({ x: device.createBuffer({ size: 16, usage }) })).rejects.toThrow(
+      "'x': expected a GPUBuffer of at least 24 bytes, got 16",
+    );
     await model.dispose();
     device.destroy();
   });
@@ -34,15 +36,24 @@ describe.skipIf(noGPU)("on a real WebGPU implementation", () => {
     const adapter = await gpu?.requestAdapter();
     const device = (await adapter?.requestDevice()) as GPUDevice;
     const model = await load(await writeBundle(), { backend: "webgpu", device });
-    await expect(model.run({ x: device.createBuffer({ size: 24, usage: 8 }) })).rejects.toMatchObject({ name: "BackendError", kernel: "mul" });
+    await expect(model.run({ x: device.createBuffer({ size: 24, usage: 8 }) })).rejects.toMatchObject({
+      name: "BackendError",
+      kernel: "mul",
+    });
     const { y } = (await model.run({ x: X })) as { y: Tensor<"float32"> };
     expect([...y.data]).toEqual(Y);
     device.destroy();
   });
 
   test("a shader that does not compile is named with its line", async () => {
-    const url = await writeBundle(bundleFiles(undefined, { "kernels.wgsl": KERNELS_WGSL.replace("a[id.x] +", "a[id.x] ++") }));
-    await expect(open(url)).rejects.toMatchObject({ name: "BackendError", kernel: "add", message: expect.stringMatching(/^kernel add \(webgpu\): line \d+: /) as string });
+    const url = await writeBundle(
+      bundleFiles(undefined, { "kernels.wgsl": KERNELS_WGSL.replace("a[id.x] +", "a[id.x] ++") }),
+    );
+    await expect(open(url)).rejects.toMatchObject({
+      name: "BackendError",
+      kernel: "add",
+      message: expect.stringMatching(/^kernel add \(webgpu\): line \d+: /) as string,
+    });
   });
 
   test("text before the first section belongs to every kernel", async () => {
@@ -59,10 +70,17 @@ describe.skipIf(noGPU)("on a real WebGPU implementation", () => {
     const changed: Program = {
       ...program,
       hostKernels: [{ name: "add", export: "add", bindings: ["read", "read", "read_write"] }],
-      steps: [first, { run: 0, args: [2, 0, 3], params: [6], on: "js" }, { copy: [3, 2] }, { run: 1, args: [2, 0, 3], params: [6], grid: [2, 1, 1] }],
+      steps: [
+        first,
+        { run: 0, args: [2, 0, 3], params: [6], on: "js" },
+        { copy: [3, 2] },
+        { run: 1, args: [2, 0, 3], params: [6], grid: [2, 1, 1] },
+      ],
     };
     const model = await open(await writeBundle(bundleFiles({ ...manifest, programs: { webgpu: changed } })));
-    expect(model.placement).toEqual([{ path: [1], name: "add", on: "js", reason: "the webgpu target has no kernel for it" }]);
+    expect(model.placement).toEqual([
+      { path: [1], name: "add", on: "js", reason: "the webgpu target has no kernel for it" },
+    ]);
     const { y } = (await model.run({ x: X })) as { y: Tensor<"float32"> };
     expect([...y.data]).toEqual(Y.map((value, index) => value + X[index]));
   });

@@ -3,7 +3,16 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import { BackendError, InputError, IntegrityError, WebDNNError, load, loadInWorker, type Progress, type Tensor } from "../src/index.ts";
+import {
+  BackendError,
+  InputError,
+  IntegrityError,
+  WebDNNError,
+  load,
+  loadInWorker,
+  type Progress,
+  type Tensor,
+} from "../src/index.ts";
 import { bundleFiles, scaleManifest, writeBundle } from "./bundle.ts";
 import type { Program } from "../src/manifest.ts";
 
@@ -15,8 +24,18 @@ const value = (outputs: Record<string, unknown>): number[] => [...(outputs as { 
 describe("a model in a worker", () => {
   test("runs like one outside", async () => {
     const seen: Progress[] = [];
-    const model = await loadInWorker(await writeBundle(), { backend: "wasm", threads: 1, workerUrl, onProgress: (progress) => seen.push(progress) });
-    expect([model.name, model.backend, model.threads, model.notes[0]]).toEqual(["scale", "wasm", 1, "runs in a worker"]);
+    const model = await loadInWorker(await writeBundle(), {
+      backend: "wasm",
+      threads: 1,
+      workerUrl,
+      onProgress: (progress) => seen.push(progress),
+    });
+    expect([model.name, model.backend, model.threads, model.notes[0]]).toEqual([
+      "scale",
+      "wasm",
+      1,
+      "runs in a worker",
+    ]);
     expect(seen.length).toBeGreaterThan(0);
     const results = await Promise.all([model.run({ x: X }), model.run({ x: X }, { outputs: ["y"] })]);
     for (const outputs of results) expect(value(outputs)).toEqual(Y);
@@ -37,7 +56,9 @@ describe("a model in a worker", () => {
   });
 
   test("can be aborted before it is loaded and while it runs", async () => {
-    await expect(loadInWorker(await writeBundle(), { backend: "js", workerUrl, signal: AbortSignal.abort(new Error("no")) })).rejects.toThrow("no");
+    await expect(
+      loadInWorker(await writeBundle(), { backend: "js", workerUrl, signal: AbortSignal.abort(new Error("no")) }),
+    ).rejects.toThrow("no");
     const model = await loadInWorker(await writeBundle(), { backend: "js", workerUrl });
     const abort = new AbortController();
     const running = model.run({ x: X }, { signal: abort.signal });
@@ -49,7 +70,9 @@ describe("a model in a worker", () => {
 
   test("whose file is missing is a BackendError", async () => {
     const missing = new URL("../dist/gone.js", import.meta.url);
-    await expect(loadInWorker(await writeBundle(), { backend: "js", workerUrl: missing })).rejects.toThrow(BackendError);
+    await expect(loadInWorker(await writeBundle(), { backend: "js", workerUrl: missing })).rejects.toThrow(
+      BackendError,
+    );
   });
 });
 
@@ -62,7 +85,11 @@ describe("threads", () => {
   });
 
   test("that cannot start leave one, and a note", async () => {
-    const model = await load(await writeBundle(), { backend: "wasm", threads: 2, workerUrl: new URL("../dist/gone.js", import.meta.url) });
+    const model = await load(await writeBundle(), {
+      backend: "wasm",
+      threads: 2,
+      workerUrl: new URL("../dist/gone.js", import.meta.url),
+    });
     expect(model.threads).toBe(1);
     expect(model.notes[0]).toMatch(/^one thread: wasm threads: .*gone\.js/);
     expect(value(await model.run({ x: X }))).toEqual(Y);
@@ -88,7 +115,9 @@ describe("threads", () => {
       const remote = await loadInWorker(${JSON.stringify(url.href)}, { backend: "wasm", threads: 2 });
       for (const model of [threaded, remote]) console.log(model.threads, (await model.run({ x: new Float32Array(6).fill(1) })).y.data.join());
     `;
-    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { timeout: 20000 });
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
+      timeout: 20000,
+    });
     expect(stdout).toBe("2 2,3,4,5,6,7\n2 2,3,4,5,6,7\n");
   }, 30000);
 });

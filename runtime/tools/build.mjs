@@ -13,15 +13,42 @@ const dist = join(root, "dist");
 const packaged = join(root, "..", "webdnn_onnx", "_runtime");
 const LIMIT = 40 * 1024;
 
-const common = { bundle: true, minify: true, target: ["es2022"], legalComments: "none", absWorkingDir: root, logLevel: "warning", charset: "utf8" };
+const common = {
+  bundle: true,
+  minify: true,
+  target: ["es2022"],
+  legalComments: "none",
+  absWorkingDir: root,
+  logLevel: "warning",
+  charset: "utf8",
+};
 const banner = (name) => ({ js: `// webdnn-onnx runtime, ${name}. MIT License.` });
 
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist, { recursive: true });
 await Promise.all([
-  build({ ...common, entryPoints: ["src/index.ts"], outfile: "dist/webdnn.js", format: "esm", banner: banner("ES module") }),
-  build({ ...common, entryPoints: ["src/worker.ts"], outfile: "dist/webdnn.worker.js", format: "esm", external: ["./webdnn.js"], banner: banner("worker") }),
-  build({ ...common, entryPoints: ["src/classic.ts"], outfile: "dist/webdnn.classic.mjs", format: "esm", banner: banner("the first WebDNN's interface, ES module") }),
+  build({
+    ...common,
+    entryPoints: ["src/index.ts"],
+    outfile: "dist/webdnn.js",
+    format: "esm",
+    banner: banner("ES module"),
+  }),
+  build({
+    ...common,
+    entryPoints: ["src/worker.ts"],
+    outfile: "dist/webdnn.worker.js",
+    format: "esm",
+    external: ["./webdnn.js"],
+    banner: banner("worker"),
+  }),
+  build({
+    ...common,
+    entryPoints: ["src/classic.ts"],
+    outfile: "dist/webdnn.classic.mjs",
+    format: "esm",
+    banner: banner("the first WebDNN's interface, ES module"),
+  }),
   build({
     ...common,
     entryPoints: ["src/classic.ts"],
@@ -35,7 +62,10 @@ await Promise.all([
 ]);
 
 const types = join(dist, "types");
-execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], { cwd: root, stdio: "inherit" });
+execFileSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], {
+  cwd: root,
+  stdio: "inherit",
+});
 writeFileSync(join(dist, "webdnn.d.ts"), bundleDeclarations(types, "index"));
 writeFileSync(join(dist, "webdnn.classic.d.ts"), bundleDeclarations(types, "classic"));
 rmSync(types, { recursive: true });
@@ -47,5 +77,6 @@ for (const name of readdirSync(dist).sort()) {
   const bytes = readFileSync(join(dist, name));
   const packed = gzipSync(bytes, { level: 9 }).length;
   console.log(`${name.padEnd(24)} ${String(bytes.length).padStart(7)} bytes ${String(packed).padStart(7)} gzipped`);
-  if (name === "webdnn.js" && packed > LIMIT) throw new Error(`webdnn.js: at most ${LIMIT} bytes gzipped, got ${packed}`);
+  if (name === "webdnn.js" && packed > LIMIT)
+    throw new Error(`webdnn.js: at most ${LIMIT} bytes gzipped, got ${packed}`);
 }

@@ -10,13 +10,20 @@ const NAME = /^(?:export )?(?:declare )?(?:abstract )?(?:class|const|let|functio
 /** Names in `export { a, type b } from` and `export type { c } from` statements. */
 function reexports(text) {
   return [...text.matchAll(/^export (type )?\{([^}]*)\}/gm)].flatMap(([, type, list]) =>
-    list.split(",").map((part) => part.trim()).filter(Boolean).map((item) => ({ name: item.replace(/^type /, ""), type: Boolean(type) || item.startsWith("type ") })),
+    list
+      .split(",")
+      .map((part) => part.trim())
+      .filter(Boolean)
+      .map((item) => ({ name: item.replace(/^type /, ""), type: Boolean(type) || item.startsWith("type ") })),
   );
 }
 
 /** Top-level declarations of a module, each with the comment before it, under its name. */
 function declarations(text) {
-  const plain = text.replace(NAMESPACE, "").replace(FROM, "").replace(/^export \{\};?\n/gm, "");
+  const plain = text
+    .replace(NAMESPACE, "")
+    .replace(FROM, "")
+    .replace(/^export \{\};?\n/gm, "");
   const parts = plain.split(/^(?=\/\*\*|export |declare |type |interface )/m).filter((part) => part.trim());
   const found = [];
   let comment = "";
@@ -56,9 +63,13 @@ export function bundleDeclarations(folder, entry) {
   for (const { name } of [...exported, ...own]) visit(name);
 
   const isOwn = new Set(own);
-  const printed = all.filter((item) => reached.has(item)).map((item) => (isOwn.has(item) ? item.text : item.text.replace(/^export (declare )?/m, (_, word) => word ?? "")));
+  const printed = all
+    .filter((item) => reached.has(item))
+    .map((item) => (isOwn.has(item) ? item.text : item.text.replace(/^export (declare )?/m, (_, word) => word ?? "")));
   for (const { name, module } of namespaces) {
-    const inside = all.filter((item) => item.module === module).map((item) => item.text.replace(/^(export )?declare /gm, "$1"));
+    const inside = all
+      .filter((item) => item.module === module)
+      .map((item) => item.text.replace(/^(export )?declare /gm, "$1"));
     printed.push(`export declare namespace ${name} {\n${inside.join("\n").replace(/^(?=.)/gm, "  ")}\n}`);
   }
   const list = exported.map(({ name, type }) => (type ? `type ${name}` : name));
