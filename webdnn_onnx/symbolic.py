@@ -13,6 +13,7 @@ unless they are created with `signed=True` (values read from a tensor at run tim
 from __future__ import annotations
 
 import ast
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ __all__ = [
     "Function",
     "Sum",
     "Symbol",
+    "abbreviate",
     "ceil_div",
     "equal",
     "evaluate",
@@ -216,8 +218,11 @@ def select(condition: Dim, true: Dim, false: Dim) -> Dim:
 
 def lower_bound(dim: Dim) -> float:
     """A number that the dimension is never below; -inf if none is known."""
-    if isinstance(dim, int):
-        return dim
+    return dim if isinstance(dim, int) else _lower_bound(dim)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _lower_bound(dim: Sum) -> float:
     total = 0.0
     for atoms, factor in dim.terms:
         low, high = 1.0, 1.0
@@ -261,6 +266,20 @@ def substitute(dim: Dim, replace: Mapping[str, Dim]) -> Dim:
         term: Dim = factor
         for atom in atoms:
             term = term * _substitute_atom(atom, replace)
+        total = total + term
+    return total
+
+
+def abbreviate(dim: Dim, name: Callable[[Call], Sum], *, limit: int = 3) -> Dim:
+    """The dimension with every call of more than `limit` atoms replaced by the symbol that `name` gives it."""
+    if isinstance(dim, int):
+        return dim
+    total: Dim = 0
+    for atoms, factor in dim.terms:
+        term: Dim = factor
+        for atom in atoms:
+            whole = Sum((((atom,), 1),))
+            term = term * (name(atom) if isinstance(atom, Call) and sum(1 for _ in _walk(whole)) > limit else whole)
         total = total + term
     return total
 

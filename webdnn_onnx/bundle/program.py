@@ -9,7 +9,7 @@ from typing import Any
 from webdnn_backends.emit import Emitted
 from webdnn_backends.ir.loops import Kernel
 from webdnn_backends.te.compile import CompiledProgram
-from webdnn_backends.te.tensors import Bind, Call, Copy, Host, If, Item, Loop, nested
+from webdnn_backends.te.tensors import Bind, Call, Copy, Define, Host, If, Item, Loop, nested
 from webdnn_onnx.bundle.plan import Plan, storage_size
 from webdnn_onnx.symbolic import Dim, substitute, to_json
 
@@ -41,6 +41,8 @@ def bound_symbols(items: Sequence[Item]) -> set[str]:
         match item:
             case Bind(symbols=symbols):
                 found.update(name for name, _, _ in symbols)
+            case Define(symbol=name):
+                found.add(name)
             case Loop(symbol=iteration, count=count):
                 found.update(name for name in (iteration, count) if name)
         found |= bound_symbols(nested(item))
@@ -163,6 +165,8 @@ class _Writer:
                 return {"host": function, "args": args, "outs": outs, "options": dict(options)}
             case If(condition=condition, then=then, otherwise=otherwise):
                 return {"if": self.buffer(condition), "then": self.steps(then), "else": self.steps(otherwise)}
+            case Define(symbol=name, value=value):
+                return {"define": [[name, to_json(value)]]}
             case Copy(input=source, output=output):
                 return {"copy": [self.buffer(source), self.buffer(output)]}
             case Loop():

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from webdnn_backends.te.tensors import Bind, Copy, Item, Tensor
+from webdnn_backends.te.tensors import Bind, Copy, Define, Item, Tensor
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError
 from webdnn_onnx.graph import Graph, MapType, TensorType, Type, Value
-from webdnn_onnx.symbolic import Dim, symbol
+from webdnn_onnx.symbolic import Call, Dim, Sum, abbreviate, lower_bound, symbol
 
 __all__ = ["LoweringState", "Scope"]
 
@@ -40,6 +40,7 @@ class LoweringState:
     constants: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     items: list[Item] = field(default_factory=list)
     bound: set[str] = field(default_factory=set)
+    defined: dict[Call, Sum] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
@@ -49,10 +50,10 @@ class LoweringState:
         defined.update(name for node in graph.nodes for name in node.outputs if name)
         self.scopes.append(Scope(graph, frozenset(defined)))
         outer, self.items = self.items, []
-        bound = set(self.bound)
+        bound, known = set(self.bound), dict(self.defined)
         yield self.items
         self.items = outer
-        self.bound = bound
+        self.bound, self.defined = bound, known
         self.scopes.pop()
 
     def fresh(self, prefix: str) -> str:
@@ -92,7 +93,8 @@ class LoweringState:
         kind = value.type
         if isinstance(kind, TensorType):
             slot = kind.dtype is DType.STRING
-            return Tensor(name, kind.dtype, () if slot and kind.shape is None else value.shape, slot)
+            shape = () if slot else tuple(abbreviate(size, self._define) for size in value.shape)
+            return Tensor(name, kind.dtype, shape, slot)
         if kind is None:
             raise DTypeError(f"value '{value.name}': expected a known type, got none; declare its type in the model")
         return Tensor(name, _element_type(kind), (), slot=True)
@@ -104,6 +106,15 @@ class LoweringState:
         return tensor
 
     # symbols
+
+    def _define(self, call: Call) -> Sum:
+        """The symbol that abbreviates a long size expression from here on."""
+        if call not in self.defined:
+            name = f"size{len(self.defined)}"
+            whole = Sum((((call,), 1),))
+            self.items.append(Define(name, whole))
+            self.defined[call] = symbol(name, signed=lower_bound(whole) < 0)
+        return self.defined[call]
 
     def bind_value(self, name: str) -> None:
         """Bind the symbols that stand for elements of a computed value."""

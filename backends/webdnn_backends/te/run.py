@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from webdnn_backends.ir.interpret import interpret
 from webdnn_backends.te.compile import CompiledProgram
-from webdnn_backends.te.tensors import Bind, Call
+from webdnn_backends.te.tensors import Bind, Call, Define
 from webdnn_onnx.symbolic import Dim, Sum, Symbol, evaluate
 
 __all__ = ["run_compiled"]
@@ -51,6 +51,9 @@ def run_compiled(
         if isinstance(item, Bind):
             for symbol, bound, index in item.symbols:
                 symbols[symbol] = int(storage(bound)[index])
+            continue
+        if isinstance(item, Define):
+            symbols[item.symbol] = value(item.value)
             continue
         assert isinstance(item, Call), "the interpreter runs kernels; control flow is the runtime's"
         names = [parameter.name for parameter in item.kernel.buffers]

@@ -23,6 +23,7 @@ __all__ = [
     "Call",
     "ConvHint",
     "Copy",
+    "Define",
     "Hint",
     "Host",
     "If",
@@ -140,6 +141,14 @@ class Bind:
 
 
 @dataclass(frozen=True)
+class Define:
+    """A symbol that abbreviates an expression over symbols that have their values by now."""
+
+    symbol: str
+    value: Dim
+
+
+@dataclass(frozen=True)
 class Copy:
     """The same elements under another name; between a slot and a tensor, the slot's tensor."""
 
@@ -192,7 +201,7 @@ class Loop:
     source: tuple[str, ...] = ()
 
 
-Item: TypeAlias = "Stage | Call | Bind | Copy | Host | If | Loop"
+Item: TypeAlias = "Stage | Call | Bind | Define | Copy | Host | If | Loop"
 
 
 @dataclass(frozen=True)
@@ -221,6 +230,8 @@ def arguments_read(item: Item) -> Iterator[str]:
             yield from (tensor for _, tensor, _ in symbols)
         case Host(inputs=inputs):
             yield from (name for name in inputs if name)
+        case Define():
+            return
         case Copy(input=name):
             yield name
         case If(condition=condition, then=then, otherwise=otherwise):
@@ -247,7 +258,7 @@ def results(item: Item) -> Iterator[str]:
                 for name, parameter in zip(arguments, kernel.buffers, strict=True)
                 if parameter.access.value != "read"
             )
-        case Bind():
+        case Bind() | Define():
             return
         case Copy(output=output):
             yield output
