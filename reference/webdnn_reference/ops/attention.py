@@ -57,10 +57,10 @@ def attention(
     Spec: https://onnx.ai/onnx/operators/onnx__Attention.html#attention-25
     """
     if (past_key is None) != (past_value is None):
-        raise InvalidModelError("Attention: expected past_key and past_value together, got one of them")
-    q = split_heads(widen(Q), q_num_heads, "Attention: Q")
-    k = split_heads(K, kv_num_heads, "Attention: K")
-    v = split_heads(V, kv_num_heads, "Attention: V")
+        raise InvalidModelError("expected past_key and past_value together, got one of them")
+    q = split_heads(widen(Q), q_num_heads, "Q")
+    k = split_heads(K, kv_num_heads, "K")
+    v = split_heads(V, kv_num_heads, "V")
     past = 0
     if past_key is not None and past_value is not None:
         past = past_key.shape[2]
@@ -100,7 +100,7 @@ def attention(
     if Q.ndim == 3:
         y = join_heads(y)
     if not 0 <= qk_matmul_output_mode <= 3:
-        raise InvalidModelError(f"Attention: qk_matmul_output_mode: expected 0..3, got {qk_matmul_output_mode}")
+        raise InvalidModelError(f"qk_matmul_output_mode: expected 0..3, got {qk_matmul_output_mode}")
     stages = (raw, capped, biased, probabilities)
     return narrow(y, Q), k, v, narrow(stages[qk_matmul_output_mode], Q)
 
@@ -131,13 +131,13 @@ def rotary_embedding(
     [B, S, R / 2] without; R is rotary_embedding_dim, by default D -> same shape and dtype. Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html#rotaryembedding-23
     """
-    heads = split_heads(widen(X), num_heads, "RotaryEmbedding: X")
+    heads = split_heads(widen(X), num_heads, "X")
     half = (rotary_embedding_dim or heads.shape[3]) // 2
     cos, sin = widen(cos_cache), widen(sin_cache)
     if position_ids is not None:
         cos, sin = cos[position_ids], sin[position_ids]
     if cos.ndim != 3 or cos.shape[-1] != half:
-        raise ShapeError(f"RotaryEmbedding: caches: expected {half} columns for each position, got {list(cos.shape)}")
+        raise ShapeError(f"caches: expected {half} columns for each position, got {list(cos.shape)}")
     y = rotate(heads.transpose(0, 2, 1, 3), cos, sin, interleaved).transpose(0, 2, 1, 3)
     return narrow(join_heads(y) if X.ndim == 3 else y, X)
 
@@ -161,7 +161,7 @@ def flex_attention(
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxpreview_FlexAttention.html#flexattention-1
     """
     if Q.ndim != 4 or K.ndim != 4 or V.ndim != 4:
-        raise ShapeError(f"FlexAttention: expected Q, K, V of rank 4, got {Q.ndim}, {K.ndim}, {V.ndim}")
+        raise ShapeError(f"expected Q, K, V of rank 4, got {Q.ndim}, {K.ndim}, {V.ndim}")
     q, k, v = widen(Q), widen(K), widen(V)
     precision = q.dtype
     if softmax_precision is not None and not context.float64:

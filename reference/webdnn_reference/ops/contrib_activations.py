@@ -70,7 +70,7 @@ def bias_add(X: Array, bias: Array, skip: Array) -> Array:
 def bias_split_gelu(X: Array, bias: Array) -> Array:
     """The first half of X + bias times the Gelu of the second. X: float[N, S, D], bias: [D] -> [N, S, D / 2]."""
     if X.shape[-1] % 2:
-        raise ShapeError(f"BiasSplitGelu: X: expected an even last dimension, got shape {list(X.shape)}")
+        raise ShapeError(f"X: expected an even last dimension, got shape {list(X.shape)}")
     first, second = np.split(widen(X) + widen(bias), 2, axis=-1)
     return narrow(first * gelu(second), X)
 
@@ -98,12 +98,12 @@ _FUSED: dict[str, tuple[Callable[..., Array], tuple[float, ...]]] = {
 """Name -> function and the default values of its parameters."""
 
 
-def fused_activation(x: Array, activation: str | None, parameters: Sequence[float], what: str) -> Array:
+def fused_activation(x: Array, activation: str | None, parameters: Sequence[float]) -> Array:
     """The activation that a fused operator names, in the type of x. Raises InvalidModelError for an unknown one."""
     if not activation:
         return x
     if activation not in _FUSED:
-        raise InvalidModelError(f"{what}: activation: expected one of {sorted(_FUSED)}, got {activation!r}")
+        raise InvalidModelError(f"activation: expected one of {sorted(_FUSED)}, got {activation!r}")
     function, defaults = _FUSED[activation]
     given = tuple(parameters)[: len(defaults)]
     return np.asarray(function(x, *given, *defaults[len(given) :]))

@@ -55,15 +55,15 @@ def ms_attention(
     """
     sizes = tuple(qkv_hidden_sizes) or (weights.shape[1] // 3,) * 3
     if sum(sizes) != weights.shape[1]:
-        raise ShapeError(f"Attention: weights: expected {sum(sizes)} columns, got shape {list(weights.shape)}")
+        raise ShapeError(f"weights: expected {sum(sizes)} columns, got shape {list(weights.shape)}")
     projected = widen(input) @ widen(weights)
     if bias is not None:
         projected = projected + widen(bias)
     parts = np.split(projected, np.cumsum(sizes)[:-1], axis=2)
-    q, k, v = (split_heads(part, num_heads, "Attention: input") for part in parts)
+    q, k, v = (split_heads(part, num_heads, "input") for part in parts)
     used = past.shape[3] if past is not None else 0
     if past is not None and past_present_share_buffer and past_sequence_length is not None:
-        used = scalar_int(past_sequence_length, "Attention: past_sequence_length")
+        used = scalar_int(past_sequence_length, "past_sequence_length")
     if do_rotary:
         q, k = (_rotated(heads, rotary_embedding_dim or heads.shape[3], used) for heads in (q, k))
     k, present_k = _with_past(k, None if past is None else past[0], used, bool(past_present_share_buffer))
@@ -140,7 +140,7 @@ def multi_head_attention(
     Raises ShapeError, UnsupportedOpError for beams (cache_indirection).
     """
     if cache_indirection is not None:
-        raise UnsupportedOpError("MultiHeadAttention: cache_indirection: expected no beams, got an input")
+        raise UnsupportedOpError("cache_indirection: expected no beams, got an input")
     q, k, v = _heads_of(query, key, value, num_heads)
     if bias is not None:
         q, k, v = _with_bias(q, k, v, widen(bias), query_only=key is not None and key.ndim == 4)
@@ -148,7 +148,7 @@ def multi_head_attention(
     if past_key is not None:
         used = past_key.shape[2]
         if past_sequence_length is not None:
-            used = scalar_int(past_sequence_length, "MultiHeadAttention: past_sequence_length")
+            used = scalar_int(past_sequence_length, "past_sequence_length")
     shared = past_sequence_length is not None
     k, present_key = _with_past(k, past_key, used, shared)
     v, present_value = _with_past(v, past_value, used, shared)
@@ -187,7 +187,7 @@ def decoder_masked_multi_head_attention(
     Raises ShapeError, UnsupportedOpError for beams.
     """
     if beam_width is not None and scalar_int(beam_width, "beam_width") != 1:
-        raise UnsupportedOpError("DecoderMaskedMultiHeadAttention: beam_width: expected 1, got more")
+        raise UnsupportedOpError("beam_width: expected 1, got more")
     if key is None:
         query, key, value = np.split(query, 3, axis=2)
     return multi_head_attention(
@@ -213,18 +213,18 @@ def _heads_of(query: Array, key: Array | None, value: Array | None, heads: int) 
         packed = widen(query)
         q, k, v = (packed[:, :, :, part].transpose(0, 2, 1, 3) for part in range(3))
         return q, k, v
-    q = split_heads(widen(query), heads, "MultiHeadAttention: query")
+    q = split_heads(widen(query), heads, "query")
     if key is None:
-        raise ShapeError(f"MultiHeadAttention: key: expected one for a query of shape {list(query.shape)}, got none")
+        raise ShapeError(f"key: expected one for a query of shape {list(query.shape)}, got none")
     if key.ndim == 5:
         packed = widen(key)
         return q, packed[:, :, :, 0].transpose(0, 2, 1, 3), packed[:, :, :, 1].transpose(0, 2, 1, 3)
     if value is None:
-        raise ShapeError(f"MultiHeadAttention: value: expected one for a key of shape {list(key.shape)}, got none")
+        raise ShapeError(f"value: expected one for a key of shape {list(key.shape)}, got none")
     return (
         q,
-        split_heads(widen(key), heads, "MultiHeadAttention: key"),
-        split_heads(widen(value), heads, "MultiHeadAttention: value"),
+        split_heads(widen(key), heads, "key"),
+        split_heads(widen(value), heads, "value"),
     )
 
 
@@ -313,7 +313,7 @@ def _attend(
 def _rotated(heads: Array, size: int, offset: int) -> Array:
     """Rotary embedding with angles position / 10000^(2 i / size)."""
     if size % 2:
-        raise InvalidModelError(f"Attention: rotary_embedding_dim: expected an even number, got {size}")
+        raise InvalidModelError(f"rotary_embedding_dim: expected an even number, got {size}")
     position = offset + np.arange(heads.shape[2])
     angles = position[:, None] / 10000.0 ** (np.arange(0, size, 2) / size)
     cos, sin = (

@@ -71,11 +71,9 @@ def matmul_nbits(
     [..., N]. An empty B gives zeros (plus bias). Raises ShapeError, InvalidModelError.
     """
     if weight_prepacked:
-        raise InvalidModelError(
-            f"MatMulNBits: weight_prepacked: expected 0, the portable layout, got {weight_prepacked}"
-        )
+        raise InvalidModelError(f"weight_prepacked: expected 0, the portable layout, got {weight_prepacked}")
     if A.shape[-1] != K:
-        raise ShapeError(f"MatMulNBits: A: expected a last dimension of {K}, got shape {list(A.shape)}")
+        raise ShapeError(f"A: expected a last dimension of {K}, got shape {list(A.shape)}")
     a = widen(A)
     if B.size == 0:
         product = np.zeros((*A.shape[:-1], N), a.dtype)
@@ -135,9 +133,9 @@ def matmul_bnb4(
     Raises ShapeError, InvalidModelError.
     """
     if quant_type not in (0, 1):
-        raise InvalidModelError(f"MatMulBnb4: quant_type: expected 0 or 1, got {quant_type}")
+        raise InvalidModelError(f"quant_type: expected 0 or 1, got {quant_type}")
     if A.shape[-1] != (K if transB else N):
-        raise ShapeError(f"MatMulBnb4: A: expected a last dimension of {K if transB else N}, got {list(A.shape)}")
+        raise ShapeError(f"A: expected a last dimension of {K if transB else N}, got {list(A.shape)}")
     packed = B.reshape(-1)
     codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)[: N * K]
     a = widen(A)
@@ -196,9 +194,7 @@ def _table(
     length = numbers.shape[axis]
     index = np.arange(length) // (block_size or max(length, 1))
     if index.size and index[-1] >= factors.shape[axis]:
-        raise ShapeError(
-            f"GatherBlockQuantized: scales: expected {index[-1] + 1} blocks along axis {axis}, got {list(scales.shape)}"
-        )
+        raise ShapeError(f"scales: expected {index[-1] + 1} blocks along axis {axis}, got {list(scales.shape)}")
     if zero_points is not None:
         zero = unpacked(zero_points, bits) if packed else widen_integer(zero_points)
         zero = zero[tuple(slice(0, count) for count in factors.shape)].astype(np.int32)

@@ -43,13 +43,13 @@ def ms_rotary_embedding(
     that of the caches. Raises ShapeError, UnsupportedOpError.
     """
     if is_packed_batching:
-        raise UnsupportedOpError("RotaryEmbedding: is_packed_batching: expected 0, got 1")
+        raise UnsupportedOpError("is_packed_batching: expected 0, got 1")
     size = rotary_embedding_dim or 2 * cos_cache.shape[1]
     heads = num_heads or (input.shape[-1] // size if input.ndim == 3 else input.shape[1])
-    x = split_heads(widen(input), heads, "RotaryEmbedding: input")
+    x = split_heads(widen(input), heads, "input")
     positions = position_ids
     if position_ids.size == 1 and position_ids.ndim <= 1:
-        positions = scalar_int(position_ids, "RotaryEmbedding: position_ids") + np.arange(x.shape[2])
+        positions = scalar_int(position_ids, "position_ids") + np.arange(x.shape[2])
     positions = np.broadcast_to(positions, (x.shape[0], x.shape[2]))
     y = _turned(x, positions, cos_cache, sin_cache, interleaved)
     return narrow(join_heads(y) if input.ndim == 3 else y, input)
@@ -129,21 +129,21 @@ def group_query_attention(
     Raises ShapeError, InvalidModelError, UnsupportedOpError.
     """
     if "NONE" not in (k_quant_type, v_quant_type) and kv_cache_bit_width == 4:
-        raise UnsupportedOpError("GroupQueryAttention: kv_cache_bit_width: expected 8, got 4")
+        raise UnsupportedOpError("kv_cache_bit_width: expected 8, got 4")
     q, k, v = _projections(query, key, value, num_heads, kv_num_heads)
     batch, _, sequence, size = q.shape
-    total = scalar_int(total_sequence_length, "GroupQueryAttention: total_sequence_length")
+    total = scalar_int(total_sequence_length, "total_sequence_length")
     counts = seqlens_k.reshape(-1).astype(np.int64) + 1
     fresh = np.minimum(counts, sequence) if query_seqlens is None else query_seqlens.astype(np.int64)
     if counts.shape != (batch,) or (fresh > counts).any():
-        raise ShapeError(f"GroupQueryAttention: seqlens_k: expected {batch} lengths, got {seqlens_k.tolist()}")
+        raise ShapeError(f"seqlens_k: expected {batch} lengths, got {seqlens_k.tolist()}")
     if q_norm_weight is not None and k_norm_weight is not None:
         q = _normalized(q, q_norm_weight, qk_norm_epsilon if q_norm_epsilon is None else q_norm_epsilon)
         k = _normalized(k, k_norm_weight, qk_norm_epsilon if k_norm_epsilon is None else k_norm_epsilon)
     first_prompt = query_seqlens is None and sequence == total
     if do_rotary:
         if cos_cache is None or sin_cache is None:
-            raise InvalidModelError("GroupQueryAttention: do_rotary: expected cos_cache and sin_cache, got none")
+            raise InvalidModelError("do_rotary: expected cos_cache and sin_cache, got none")
         positions = (counts - fresh)[:, None] + np.arange(sequence)
         if position_ids is not None:
             given = position_ids.reshape(batch, -1) if position_ids.size >= batch else position_ids.reshape(1, -1)
@@ -204,13 +204,13 @@ def _projections(
     query: Array, key: Array | None, value: Array | None, heads: int, kv_heads: int
 ) -> tuple[Array, Array, Array]:
     if key is None or value is None:
-        packed = split_heads(widen(query), heads + 2 * kv_heads, "GroupQueryAttention: query")
+        packed = split_heads(widen(query), heads + 2 * kv_heads, "query")
         q, k, v = np.split(packed, [heads, heads + kv_heads], axis=1)
         return q, k, v
     return (
-        split_heads(widen(query), heads, "GroupQueryAttention: query"),
-        split_heads(widen(key), kv_heads, "GroupQueryAttention: key"),
-        split_heads(widen(value), kv_heads, "GroupQueryAttention: value"),
+        split_heads(widen(query), heads, "query"),
+        split_heads(widen(key), kv_heads, "key"),
+        split_heads(widen(value), kv_heads, "value"),
     )
 
 

@@ -11,19 +11,10 @@ from webdnn_reference.numeric import Array, narrow, widen
 from webdnn_reference.ops.activations import logistic, softplus_of
 from webdnn_reference.ops.attention_core import join_heads, split_heads
 from webdnn_reference.ops.contrib_activations import MS
-from webdnn_reference.ops.linear_attention import recurrence, silu
+from webdnn_reference.ops.linear_attention import recurrence, rule_of, silu
 from webdnn_reference.registry import Context, op
 
 __all__ = ["gated_delta_net", "linear_attention_gate", "ms_causal_conv_with_state", "ms_linear_attention"]
-
-_RULES = {"linear": (False, False), "gated": (True, False), "delta": (False, True), "gated_delta": (True, True)}
-"""Update rule -> whether it decays, whether it subtracts what the state already says."""
-
-
-def _rule(update_rule: str, what: str) -> tuple[bool, bool]:
-    if update_rule not in _RULES:
-        raise InvalidModelError(f"{what}: update_rule: expected one of {list(_RULES)}, got {update_rule!r}")
-    return _RULES[update_rule]
 
 
 @op("LinearAttentionGate", 1, domain=MS)
@@ -58,16 +49,16 @@ def ms_linear_attention(
     last W tokens, [W, B, Hkv, Dk, Dv]; of such a past only the last is read, and those before the first token are
     passed on. Raises ShapeError, InvalidModelError.
     """
-    gated, delta = _rule(update_rule, "LinearAttention")
+    gated, delta = rule_of(update_rule)
     if (gated and decay is None) or (delta and beta is None):
-        raise InvalidModelError(f"LinearAttention: expected {'decay' if gated and decay is None else 'beta'}, got none")
-    q = split_heads(widen(query), q_num_heads, "LinearAttention: query")
-    k = split_heads(widen(key), kv_num_heads, "LinearAttention: key")
-    v = split_heads(widen(value), kv_num_heads, "LinearAttention: value")
+        raise InvalidModelError(f"expected {'decay' if gated and decay is None else 'beta'}, got none")
+    q = split_heads(widen(query), q_num_heads, "query")
+    k = split_heads(widen(key), kv_num_heads, "key")
+    v = split_heads(widen(value), kv_num_heads, "value")
     if kv_num_heads > q_num_heads:
         q = np.repeat(q, kv_num_heads // q_num_heads, axis=1)
     shape = (k.shape[0], kv_num_heads, k.shape[3], v.shape[3])
-    g = split_heads(widen(decay), kv_num_heads, "LinearAttention: decay") if gated and decay is not None else None
+    g = split_heads(widen(decay), kv_num_heads, "decay") if gated and decay is not None else None
     b = None
     if delta and beta is not None:
         b = np.broadcast_to(widen(beta), (*beta.shape[:2], kv_num_heads)).transpose(0, 2, 1)
@@ -127,9 +118,9 @@ def ms_causal_conv_with_state(
     }
     if any(unsupported.values()):
         names = [name for name, wrong in unsupported.items() if wrong]
-        raise UnsupportedOpError(f"CausalConvWithState: expected default {', '.join(names)}, got others")
+        raise UnsupportedOpError(f"expected default {', '.join(names)}, got others")
     if activation not in ("none", "silu", "swish"):
-        raise InvalidModelError(f"CausalConvWithState: activation: expected silu, swish or none, got {activation!r}")
+        raise InvalidModelError(f"activation: expected silu, swish or none, got {activation!r}")
     x = _channels_first(input, channels_last)
     batch, channels, length = x.shape
     kernel = weight.shape[2]
@@ -138,7 +129,7 @@ def ms_causal_conv_with_state(
     if past_state is not None:
         past = _channels_first(past_state[-1] if state_window else past_state, channels_last)
     if past.shape != (batch, channels, history):
-        raise ShapeError(f"CausalConvWithState: past_state: expected {history} positions, got {list(past.shape)}")
+        raise ShapeError(f"past_state: expected {history} positions, got {list(past.shape)}")
     whole = np.concatenate([past, x], axis=2)
     wide, taps = widen(whole), widen(weight)
     y = np.zeros((batch, channels, length), wide.dtype)
@@ -207,8 +198,8 @@ def gated_delta_net(
     Raises ShapeError, InvalidModelError, UnsupportedOpError for state_update_capacity.
     """
     if state_update_capacity:
-        raise UnsupportedOpError(f"GatedDeltaNet: state_update_capacity: expected 0, got {state_update_capacity}")
-    gated, delta = _rule(update_rule, "GatedDeltaNet")
+        raise UnsupportedOpError(f"state_update_capacity: expected 0, got {state_update_capacity}")
+    gated, delta = rule_of(update_rule)
     q, k, v = _token_major(query, key, value, initial_state)
     tokens, value_heads = v.shape[:2]
     if qk_l2_norm:
@@ -219,7 +210,7 @@ def gated_delta_net(
     b = None
     if delta:
         if beta is None:
-            raise InvalidModelError("GatedDeltaNet: beta: expected one for the delta rule, got none")
+            raise InvalidModelError("beta: expected one for the delta rule, got none")
         b = widen(beta).reshape(tokens, value_heads)
         b = logistic(b) if beta_activation == "sigmoid" else b
     starts = _starts(cu_seqlens, initial_state, tokens)
@@ -251,7 +242,7 @@ def _token_major(
         q, k, v = (widen(x).reshape(-1, *x.shape[-2:]) for x in (query, key, value))
         return q, k, v
     if initial_state is None:
-        raise InvalidModelError("GatedDeltaNet: initial_state: expected one for packed queries, got none")
+        raise InvalidModelError("initial_state: expected one for packed queries, got none")
     _, value_heads, value_size, size = initial_state.shape
     packed = widen(query).reshape(-1, query.shape[-1])
     width = (packed.shape[1] - value_heads * value_size) // 2
@@ -265,7 +256,7 @@ def _starts(cu_seqlens: Array | None, initial_state: Array | None, tokens: int) 
     if cu_seqlens is not None:
         return [int(start) for start in cu_seqlens]
     if initial_state is None or not len(initial_state) or tokens % len(initial_state):
-        raise ShapeError(f"GatedDeltaNet: initial_state: expected a batch that divides {tokens} tokens, got another")
+        raise ShapeError(f"initial_state: expected a batch that divides {tokens} tokens, got another")
     return list(range(0, tokens + 1, tokens // len(initial_state))) if tokens else [0] * (len(initial_state) + 1)
 
 
@@ -280,12 +271,12 @@ def _gate(
 ) -> Array:
     """Logarithms of the decay, [tokens, heads, Dk or 1]."""
     if decay is None:
-        raise InvalidModelError("GatedDeltaNet: decay: expected one for a gated rule, got none")
+        raise InvalidModelError("decay: expected one for a gated rule, got none")
     raw = widen(decay).reshape(tokens, heads, -1)
     if activation == "none":
         return raw
     if a_log is None:
-        raise InvalidModelError(f"GatedDeltaNet: a_log: expected one for gate_activation {activation!r}, got none")
+        raise InvalidModelError(f"a_log: expected one for gate_activation {activation!r}, got none")
     rate = np.exp(a_log.astype(raw.dtype)).reshape(-1, 1)
     if dt_bias is not None:
         raw = raw + dt_bias.astype(raw.dtype).reshape(heads, -1)
@@ -293,6 +284,4 @@ def _gate(
         return np.asarray(-rate * softplus_of(raw))
     if activation in ("sigmoid", "kda"):
         return np.asarray(raw.dtype.type(lower_bound) * logistic(rate * raw))
-    raise InvalidModelError(
-        f"GatedDeltaNet: gate_activation: expected none, softplus, sigmoid or kda, got {activation!r}"
-    )
+    raise InvalidModelError(f"gate_activation: expected none, softplus, sigmoid or kda, got {activation!r}")

@@ -43,7 +43,7 @@ class _Activation:
             "identity": lambda x: x,
         }
         if self.kind not in functions:
-            raise InvalidModelError(f"MoE: activation_type: expected a known one, got {self.kind!r}")
+            raise InvalidModelError(f"activation_type: expected a known one, got {self.kind!r}")
         y = functions[self.kind](first)
         return y if third is None else y * third
 
@@ -54,7 +54,7 @@ class _Activation:
             gate, linear = np.split(first, 2, axis=1)
             return gate, linear
         if third is None:
-            raise InvalidModelError(f"MoE: fc3_experts_weights: expected them for unfused {self.kind}, got none")
+            raise InvalidModelError(f"fc3_experts_weights: expected them for unfused {self.kind}, got none")
         return first, third
 
     def _swiglu(self, gate: Array, linear: Array) -> Array:
@@ -82,9 +82,7 @@ def _mixed(
     Of equal logits the first expert is taken.
     """
     if router.shape[0] != len(x) or not 1 <= k <= router.shape[1]:
-        raise ShapeError(
-            f"MoE: router_probs: expected [{len(x)}, at least {k} experts], got shape {list(router.shape)}"
-        )
+        raise ShapeError(f"router_probs: expected [{len(x)}, at least {k} experts], got shape {list(router.shape)}")
     exponentials = np.exp(router - router.max(axis=1, keepdims=True))
     weights = exponentials / exponentials.sum(axis=1, keepdims=True)
     if router_weights is not None:
@@ -129,7 +127,7 @@ def moe(
     mixer.
     """
     if use_sparse_mixer:
-        raise UnsupportedOpError("MoE: use_sparse_mixer: expected 0, got 1")
+        raise UnsupportedOpError("use_sparse_mixer: expected 0, got 1")
     activation = _Activation(
         activation_type, activation_alpha, activation_beta, swiglu_limit, swiglu_fusion, swiglu_limit_after_activation
     )
@@ -191,7 +189,7 @@ def q_moe(
     softmax once the experts are chosen. Raises ShapeError, InvalidModelError, UnsupportedOpError.
     """
     if use_sparse_mixer or quant_type != "int":
-        raise UnsupportedOpError(f"QMoE: expected quant_type int without sparse mixer, got {quant_type!r}")
+        raise UnsupportedOpError(f"expected quant_type int without sparse mixer, got {quant_type!r}")
     activation = _Activation(
         activation_type, activation_alpha, activation_beta, swiglu_limit, swiglu_fusion, swiglu_limit_after_activation
     )
@@ -202,7 +200,7 @@ def q_moe(
             data: Array, weights: Array, scales: Array | None, zero: Array | None, bias: Array | None, bits: int
         ) -> Array:
             if scales is None:
-                raise InvalidModelError("QMoE: scales: expected them for integer weights, got none")
+                raise InvalidModelError("scales: expected them for integer weights, got none")
             factors = widen(scales[index]).astype(x.dtype)
             points = None if zero is None else zero[index]
             length = data.shape[1]

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, narrow, single, widen, widen_integer
+from webdnn_reference.numeric import Array, narrow, single, widen
 from webdnn_reference.ops.activations import logistic
 from webdnn_reference.ops.contrib_activations import MS
+from webdnn_reference.ops.quantization import dequantize_linear_10
 from webdnn_reference.registry import Context, op
 
 __all__ = [
@@ -144,24 +145,19 @@ def q_embed_layer_normalization(
     """EmbedLayerNormalization with 8-bit tables, gamma and beta, each with one scale and zero point."""
     segments = None
     if segment_embedding is not None and segment_embedding_scale is not None:
-        segments = _real(segment_embedding, segment_embedding_scale, segment_embedding_zero_point)
+        segments = dequantize_linear_10(segment_embedding, segment_embedding_scale, segment_embedding_zero_point)
     y, mask_index, _ = embed_layer_normalization(
         input_ids,
         segment_ids,
-        _real(word_embedding_quant, word_embedding_scale, word_embedding_zero_point),
-        _real(position_embedding_quant, position_embedding_scale, position_embedding_zero_point),
+        dequantize_linear_10(word_embedding_quant, word_embedding_scale, word_embedding_zero_point),
+        dequantize_linear_10(position_embedding_quant, position_embedding_scale, position_embedding_zero_point),
         segments,
-        _real(gamma_quant, gamma_scale, gamma_zero_point),
-        _real(beta_quant, beta_scale, beta_zero_point),
+        dequantize_linear_10(gamma_quant, gamma_scale, gamma_zero_point),
+        dequantize_linear_10(beta_quant, beta_scale, beta_zero_point),
         mask,
         epsilon=epsilon,
     )
     return y, mask_index
-
-
-def _real(x: Array, scale: Array, zero_point: Array | None) -> Array:
-    offset = 0 if zero_point is None else int(zero_point.reshape(()))
-    return np.asarray((widen_integer(x).astype(np.int32) - offset) * scale.reshape(()))
 
 
 @op("GatedRMSNorm", 1, domain=MS)
@@ -174,9 +170,9 @@ def gated_rms_norm(
     """
     size = scale.shape[0]
     if X.shape[-1] % size:
-        raise ShapeError(f"GatedRMSNorm: X: expected a last dimension in groups of {size}, got shape {list(X.shape)}")
+        raise ShapeError(f"X: expected a last dimension in groups of {size}, got shape {list(X.shape)}")
     if activation not in ("silu", "swish", "sigmoid"):
-        raise InvalidModelError(f"GatedRMSNorm: activation: expected silu, swish or sigmoid, got {activation!r}")
+        raise InvalidModelError(f"activation: expected silu, swish or sigmoid, got {activation!r}")
     groups = widen(X).reshape(*X.shape[:-1], -1, size)
     inverse = 1 / np.sqrt(np.square(groups).mean(axis=-1, keepdims=True) + groups.dtype.type(epsilon))
     z = widen(gate)
@@ -193,7 +189,7 @@ def branchwise_rms_norm(
     scale: [C * H], [C, H] or [H]. Raises ShapeError.
     """
     if num_branches and X.shape[-1] % num_branches:
-        raise ShapeError(f"BranchwiseRMSNorm: X: expected {num_branches} branches, got shape {list(X.shape)}")
+        raise ShapeError(f"X: expected {num_branches} branches, got shape {list(X.shape)}")
     branches = widen(X).reshape(*X.shape[:-1], num_branches, -1) if num_branches else widen(X)
     inverse = 1 / np.sqrt(np.square(branches).mean(axis=-1, keepdims=True) + branches.dtype.type(epsilon))
     y = branches * inverse
@@ -251,7 +247,7 @@ def _group_normalized(
 ) -> Array:
     first = np.moveaxis(x, -1, 1) if channels_last else x
     if groups < 1 or first.shape[1] % groups:
-        raise ShapeError(f"GroupNorm: groups: expected a divisor of {first.shape[1]} channels, got {groups}")
+        raise ShapeError(f"groups: expected a divisor of {first.shape[1]} channels, got {groups}")
     grouped = first.reshape(first.shape[0], groups, -1)
     centred = grouped - grouped.mean(axis=2, keepdims=True)
     inverse = 1 / np.sqrt(np.square(centred).mean(axis=2, keepdims=True) + x.dtype.type(epsilon))

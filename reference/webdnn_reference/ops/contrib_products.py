@@ -66,7 +66,7 @@ def fused_gemm(
     """Gemm, then an activation. Shapes as Gemm-11. Raises ShapeError, InvalidModelError."""
     product = gemm_11(widen(A), widen(B), C, alpha=alpha, beta=beta, transA=transA, transB=transB)
     given = [value for value in (activation_alpha, activation_beta) if value is not None]
-    return narrow(fused_activation(product, activation, given, "FusedGemm"), A)
+    return narrow(fused_activation(product, activation, given), A)
 
 
 @op("FusedConv", 1, domain=MS)
@@ -99,7 +99,7 @@ def fused_conv(
     )
     if Z is not None:
         y = y + widen(Z)
-    return narrow(fused_activation(y, activation, activation_params, "FusedConv"), X)
+    return narrow(fused_activation(y, activation, activation_params), X)
 
 
 @op("NhwcFusedConv", 1, domain=MS)

@@ -8,12 +8,12 @@ import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import InvalidModelError
-from webdnn_reference.numeric import Array, axes_of, axis_of, single, widen_integer
+from webdnn_reference.numeric import Array, axes_of, axis_of, single
 from webdnn_reference.ops.activations import leaky_relu, logistic
 from webdnn_reference.ops.activations_softmax import softmax_1, softmax_13
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.pooling import average_pool_10, max_pool_10
-from webdnn_reference.ops.quantization import rounded_to
+from webdnn_reference.ops.quantization import dequantize_linear_10, rounded_to
 from webdnn_reference.ops.quantization_products import qlinear_conv
 from webdnn_reference.registry import Context, op
 
@@ -31,12 +31,6 @@ __all__ = [
     "qlinear_softmax",
     "qlinear_where",
 ]
-
-
-def _real(x: Array, scale: Array, zero_point: Array | None) -> Array:
-    """The numbers that a quantized tensor stands for, in the type of the scale."""
-    offset = 0 if zero_point is None else int(zero_point.reshape(()))
-    return (widen_integer(x).astype(np.int32) - offset).astype(scale.dtype) * scale.reshape(())
 
 
 def _quantized(x: Array, scale: Array, zero_point: Array | None, like: Array) -> Array:
@@ -57,7 +51,12 @@ def qlinear_add(
     C_zero_point: Array | None = None,
 ) -> Array:
     """A + B with broadcasting. A, B: int8 or uint8 -> same type."""
-    return _quantized(_real(A, A_scale, A_zero_point) + _real(B, B_scale, B_zero_point), C_scale, C_zero_point, A)
+    return _quantized(
+        dequantize_linear_10(A, A_scale, A_zero_point) + dequantize_linear_10(B, B_scale, B_zero_point),
+        C_scale,
+        C_zero_point,
+        A,
+    )
 
 
 @op("QLinearMul", 1, domain=MS)
@@ -72,7 +71,12 @@ def qlinear_mul(
     C_zero_point: Array | None = None,
 ) -> Array:
     """A times B with broadcasting. A, B: int8 or uint8 -> same type."""
-    return _quantized(_real(A, A_scale, A_zero_point) * _real(B, B_scale, B_zero_point), C_scale, C_zero_point, A)
+    return _quantized(
+        dequantize_linear_10(A, A_scale, A_zero_point) * dequantize_linear_10(B, B_scale, B_zero_point),
+        C_scale,
+        C_zero_point,
+        A,
+    )
 
 
 @op("QLinearSigmoid", 1, domain=MS)
@@ -80,7 +84,7 @@ def qlinear_sigmoid(
     X: Array, X_scale: Array, X_zero_point: Array | None, Y_scale: Array, Y_zero_point: Array | None = None
 ) -> Array:
     """1 / (1 + exp(-x)). X: int8 or uint8, any shape -> same."""
-    return _quantized(logistic(_real(X, X_scale, X_zero_point)), Y_scale, Y_zero_point, X)
+    return _quantized(logistic(dequantize_linear_10(X, X_scale, X_zero_point)), Y_scale, Y_zero_point, X)
 
 
 @op("QLinearLeakyRelu", 1, domain=MS)
@@ -94,7 +98,7 @@ def qlinear_leaky_relu(
     alpha: float = single(0.01),
 ) -> Array:
     """x, times alpha where negative. X: int8 or uint8, any shape -> same."""
-    return _quantized(leaky_relu(_real(X, X_scale, X_zero_point), alpha=alpha), Y_scale, Y_zero_point, X)
+    return _quantized(leaky_relu(dequantize_linear_10(X, X_scale, X_zero_point), alpha=alpha), Y_scale, Y_zero_point, X)
 
 
 @op("QLinearAveragePool", 1, domain=MS)
@@ -115,7 +119,7 @@ def qlinear_average_pool(
 ) -> Array:
     """AveragePool. X: int8 or uint8[N, C, D1..Dr], or [N, D1..Dr, C] if channels_last -> same type and layout."""
     y = average_pool_10(
-        _channels_first(_real(X, x_scale, x_zero_point), channels_last),
+        _channels_first(dequantize_linear_10(X, x_scale, x_zero_point), channels_last),
         kernel_shape=kernel_shape,
         auto_pad=auto_pad,
         ceil_mode=ceil_mode,
@@ -132,7 +136,7 @@ def qlinear_global_average_pool(
 ) -> Array:
     """The mean over all spatial axes, which become 1. X: int8 or uint8[N, C, D1..Dr], or channels last -> same."""
     axes = tuple(range(1, X.ndim - 1) if channels_last else range(2, X.ndim))
-    mean = _real(X, x_scale, x_zero_point).mean(axis=axes, keepdims=True)
+    mean = dequantize_linear_10(X, x_scale, x_zero_point).mean(axis=axes, keepdims=True)
     return _quantized(mean, y_scale, y_zero_point, X)
 
 
@@ -149,7 +153,7 @@ def qlinear_reduce_mean(
 ) -> Array:
     """The mean over axes. data: int8 or uint8 -> same type."""
     where = axes_of(axes, data.ndim) if axes else tuple(range(data.ndim))
-    mean = _real(data, data_scale, data_zero_point).mean(axis=where, keepdims=bool(keepdims))
+    mean = dequantize_linear_10(data, data_scale, data_zero_point).mean(axis=where, keepdims=bool(keepdims))
     return _quantized(np.asarray(mean), reduced_scale, reduced_zero_point, data)
 
 
@@ -157,9 +161,9 @@ def qlinear_reduce_mean(
 def qlinear_concat(Y_scale: Array, Y_zero_point: Array, *inputs: Array, axis: int) -> Array:
     """Tensors side by side along an axis; inputs: for each its values, scale and zero point."""
     if not inputs or len(inputs) % 3:
-        raise InvalidModelError(f"QLinearConcat: inputs: expected triples after the first two, got {len(inputs)}")
+        raise InvalidModelError(f"inputs: expected triples after the first two, got {len(inputs)}")
     parts = [
-        _quantized(_real(x, scale, zero_point), Y_scale, Y_zero_point, Y_zero_point)
+        _quantized(dequantize_linear_10(x, scale, zero_point), Y_scale, Y_zero_point, Y_zero_point)
         for x, scale, zero_point in zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)
     ]
     return np.concatenate(parts, axis=axis_of(axis, parts[0].ndim))
@@ -178,7 +182,7 @@ def qlinear_softmax(
 ) -> Array:
     """Softmax as that operator is at `opset`. X: int8 or uint8, any shape -> same."""
     softmax = softmax_13 if opset >= 13 else softmax_1
-    return _quantized(softmax(_real(X, X_scale, x_zero_point), axis=axis), y_scale, y_zero_point, X)
+    return _quantized(softmax(dequantize_linear_10(X, X_scale, x_zero_point), axis=axis), y_scale, y_zero_point, X)
 
 
 @op("QLinearWhere", 1, domain=MS)
@@ -194,7 +198,9 @@ def qlinear_where(
     z_zero_point: Array,
 ) -> Array:
     """X where the condition holds, else Y, with broadcasting. X, Y: int8 or uint8 -> same type."""
-    chosen = np.where(condition, _real(X, x_scale, x_zero_point), _real(Y, y_scale, y_zero_point))
+    chosen = np.where(
+        condition, dequantize_linear_10(X, x_scale, x_zero_point), dequantize_linear_10(Y, y_scale, y_zero_point)
+    )
     return _quantized(chosen, z_scale, z_zero_point, X)
 
 

@@ -103,11 +103,11 @@ def q_gemm(
     Raises ShapeError.
     """
     if A.ndim != 2 or B.ndim != 2:
-        raise ShapeError(f"QGemm: A, B: expected rank 2, got shapes {list(A.shape)} and {list(B.shape)}")
+        raise ShapeError(f"A, B: expected rank 2, got shapes {list(A.shape)} and {list(B.shape)}")
     a, b = A.T if transA else A, B.T if transB else B
     sums = matmul_integer(a, b, _scalar(a_zero_point), _scalar(b_zero_point)).astype(np.int64)
     if C is not None:
-        sums = sums + unidirectional(C, sums.shape, "QGemm: C")
+        sums = sums + unidirectional(C, sums.shape, "C")
     scale = alpha * _one(a_scale) * _one(b_scale)
     real = sums.astype(scale.dtype) * scale
     if y_scale is None:

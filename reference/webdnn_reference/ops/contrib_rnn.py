@@ -47,11 +47,11 @@ def dynamic_quantize_lstm(
     Raises ShapeError, InvalidModelError.
     """
     weights, recurrence = _real(W, W_scale, W_zero_point), _real(R, R_scale, R_zero_point)
-    sequences = sequences_of("DynamicQuantizeLSTM", X, weights, sequence_lens, direction, 0)
+    sequences = sequences_of(X, weights, sequence_lens, direction, 0)
     sequences = dataclasses.replace(sequences, x=_rounded(sequences.x))
     count = len(sequences.directions)
     names = activations or ("Sigmoid", "Tanh", "Tanh") * count
-    functions = activation_functions("DynamicQuantizeLSTM", names, activation_alpha, activation_beta, 3 * count)
+    functions = activation_functions(names, activation_alpha, activation_beta, 3 * count)
     functions = [clipped(function, clip) for function in functions]
     initial = (initial_h, initial_c)
     return run_lstm(

@@ -68,7 +68,7 @@ def grid_sample_ms(
 @op("ExpandDims", 1, domain=MS)
 def expand_dims(X: Array, axis: Array) -> Array:
     """The tensor with an axis of length 1 inserted. axis: int32 scalar in [-rank - 1, rank]."""
-    where = axis_of(scalar_int(axis, "ExpandDims: axis"), X.ndim + 1, "ExpandDims: axis")
+    where = axis_of(scalar_int(axis, "axis"), X.ndim + 1, "axis")
     return np.expand_dims(X, where)
 
 
@@ -89,20 +89,20 @@ def unique_ms(x: Array) -> tuple[Array, Array, Array]:
 def inverse(X: Array) -> Array:
     """The inverses of matrices. X: float[..., N, N] -> same. Raises ShapeError; InvalidModelError for singular ones."""
     if X.ndim < 2 or X.shape[-1] != X.shape[-2]:
-        raise ShapeError(f"Inverse: X: expected square matrices, got shape {list(X.shape)}")
+        raise ShapeError(f"X: expected square matrices, got shape {list(X.shape)}")
     try:
         return narrow(np.linalg.inv(widen(X)), X)
     except np.linalg.LinAlgError:
-        raise InvalidModelError("Inverse: X: expected invertible matrices, got a singular one") from None
+        raise InvalidModelError("X: expected invertible matrices, got a singular one") from None
 
 
 @op("CDist", 1, domain=MS)
 def cdist(A: Array, B: Array, *, metric: str = "sqeuclidean") -> Array:
     """Distances between rows. A: float[M, N], B: [K, N] -> [M, K]. metric: euclidean or sqeuclidean."""
     if metric not in ("euclidean", "sqeuclidean"):
-        raise InvalidModelError(f"CDist: metric: expected euclidean or sqeuclidean, got {metric!r}")
+        raise InvalidModelError(f"metric: expected euclidean or sqeuclidean, got {metric!r}")
     if A.ndim != 2 or B.ndim != 2 or A.shape[1] != B.shape[1]:
-        raise ShapeError(f"CDist: A, B: expected [M, N] and [K, N], got {list(A.shape)} and {list(B.shape)}")
+        raise ShapeError(f"A, B: expected [M, N] and [K, N], got {list(A.shape)} and {list(B.shape)}")
     squares = np.square(A[:, None] - B[None]).sum(axis=2)
     return np.asarray(squares if metric == "sqeuclidean" else np.sqrt(squares))
 
@@ -143,11 +143,11 @@ def crop_and_resize(
     """
     if X.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 4 or crop_size.size != 2:
         raise ShapeError(
-            f"CropAndResize: expected X [N, C, H, W], rois [K, 4], crop_size [2], got {list(X.shape)}, "
+            f"expected X [N, C, H, W], rois [K, 4], crop_size [2], got {list(X.shape)}, "
             f"{list(rois.shape)}, {list(crop_size.shape)}"
         )
     if mode not in ("bilinear", "nearest"):
-        raise InvalidModelError(f"CropAndResize: mode: expected bilinear or nearest, got {mode!r}")
+        raise InvalidModelError(f"mode: expected bilinear or nearest, got {mode!r}")
     positions = []
     for axis, count in enumerate(int(size) for size in crop_size.reshape(-1)):
         span = rois.dtype.type(X.shape[2 + axis] - 1)
@@ -181,7 +181,7 @@ def _sampled(images: Array, y: Array, x: Array, nearest: bool) -> Array:
 @op("Rfft", 1, domain=MS)
 def rfft(X: Array, *, normalized: int = 0, onesided: int = 1, signal_ndim: int = 1) -> Array:
     """The one-sided Fourier transform of the last axis. X: float[..., n] -> [..., n // 2 + 1, 2]."""
-    _expect_plain("Rfft", normalized, onesided, signal_ndim)
+    _expect_plain(normalized, onesided, signal_ndim)
     z = np.fft.rfft(widen(X), axis=-1)
     return narrow(np.stack([z.real, z.imag], axis=-1), X)
 
@@ -189,16 +189,16 @@ def rfft(X: Array, *, normalized: int = 0, onesided: int = 1, signal_ndim: int =
 @op("Irfft", 1, domain=MS)
 def irfft(X: Array, *, normalized: int = 0, onesided: int = 1, signal_ndim: int) -> Array:
     """The inverse of Rfft. X: float[..., n // 2 + 1, 2] -> [..., n] for even n."""
-    _expect_plain("Irfft", normalized, onesided, signal_ndim)
+    _expect_plain(normalized, onesided, signal_ndim)
     x = widen(X)
     length = 2 * (x.shape[-2] - 1)
     return narrow(np.fft.irfft(x[..., 0] + 1j * x[..., 1], n=length, axis=-1), X)
 
 
-def _expect_plain(what: str, normalized: int, onesided: int, signal_ndim: int) -> None:
+def _expect_plain(normalized: int, onesided: int, signal_ndim: int) -> None:
     if normalized or not onesided or signal_ndim != 1:
         raise InvalidModelError(
-            f"{what}: expected normalized 0, onesided 1, signal_ndim 1, got {normalized}, {onesided}, {signal_ndim}"
+            f"expected normalized 0, onesided 1, signal_ndim 1, got {normalized}, {onesided}, {signal_ndim}"
         )
 
 

@@ -34,11 +34,9 @@ def tokenizer(
     behind. Without any token D is 0. Raises ShapeError, InvalidModelError.
     """
     if X.ndim not in (1, 2):
-        raise ShapeError(f"Tokenizer: X: expected rank 1 or 2, got shape {list(X.shape)}")
+        raise ShapeError(f"X: expected rank 1 or 2, got shape {list(X.shape)}")
     if bool(separators) == bool(tokenexp):
-        raise InvalidModelError(
-            "Tokenizer: expected separators or tokenexp, got " + ("both" if tokenexp else "neither")
-        )
+        raise InvalidModelError("expected separators or tokenexp, got " + ("both" if tokenexp else "neither"))
     if not X.size:
         return X
     if tokenexp == "." or list(separators) == [""]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, is_integer, narrow, saturate, widen
+from webdnn_reference.ops.resize import cubic_kernel
 from webdnn_reference.registry import op
 
 __all__ = ["affine_grid", "grid_sample", "sample"]
@@ -46,11 +47,10 @@ def sample(X: Array, grid: Array, align_corners: int, mode: str, padding_mode: s
     rank = X.ndim - 2
     if rank < 1 or grid.ndim != X.ndim or grid.shape[-1] != rank or grid.shape[0] != X.shape[0]:
         raise ShapeError(
-            f"GridSample: grid: expected [{X.shape[0]}, ..., {rank}] of rank {X.ndim} for X {list(X.shape)}, "
-            f"got {list(grid.shape)}"
+            f"grid: expected [{X.shape[0]}, ..., {rank}] of rank {X.ndim} for X {list(X.shape)}, got {list(grid.shape)}"
         )
     if mode not in _MODES or padding_mode not in ("zeros", "border", "reflection"):
-        raise InvalidModelError(f"GridSample: mode, padding_mode: expected known ones, got {mode!r}, {padding_mode!r}")
+        raise InvalidModelError(f"mode, padding_mode: expected known ones, got {mode!r}, {padding_mode!r}")
     batch, channels = X.shape[:2]
     sizes = X.shape[2:]
     shape = (batch, channels, *grid.shape[1:-1])
@@ -68,7 +68,7 @@ def sample(X: Array, grid: Array, align_corners: int, mode: str, padding_mode: s
         values = np.take_along_axis(flat, index[:, None], axis=2)
         return np.where(inside[:, None], values, np.zeros((), X.dtype)).reshape(shape)
     if X.dtype.kind in "bO":
-        raise DTypeError(f"GridSample: X: expected numbers for mode {mode}, got {X.dtype}")
+        raise DTypeError(f"X: expected numbers for mode {mode}, got {X.dtype}")
     wide = flat.astype(np.float64) if is_integer(X) else widen(flat)
     total = np.zeros((batch, channels, positions.shape[1]), wide.dtype)
     for chosen in itertools.product(*taps):
@@ -104,7 +104,7 @@ def _taps(normalised: Array, size: int, align_corners: bool, mode: str, padding:
         weights = [1 - ratio, ratio]
         offsets = [0, 1]
     else:
-        weights = _cubic_weights(ratio)
+        weights = [cubic_kernel(np.abs(ratio - k), -0.75).astype(x.dtype) for k in (-1, 0, 1, 2)]
         offsets = [-1, 0, 1, 2]
     return [_tap(base + k, w, size, low, high, padding) for k, w in zip(offsets, weights, strict=True)]
 
@@ -128,14 +128,6 @@ def _padded(x: Array, size: int, low: float, high: float, padding: str) -> Array
     return np.clip(x, 0, size - 1)
 
 
-def _cubic_weights(t: Array) -> list[Array]:
-    """Keys' cubic convolution with a = -0.75 at the distances 1 + t, t, 1 - t, 2 - t."""
-    a = t.dtype.type(-0.75)
-    near: list[Array] = [((a + 2) * d - (a + 3)) * d * d + 1 for d in (t, 1 - t)]
-    far: list[Array] = [((a * d - 5 * a) * d + 8 * a) * d - 4 * a for d in (t + 1, 2 - t)]
-    return [far[0], near[0], near[1], far[1]]
-
-
 def _combined(chosen: Sequence[Tap], sizes: Sequence[int]) -> tuple[Array, Array]:
     """The flat index of one tap per axis, and whether it lies inside along all of them."""
     index = np.ravel_multi_index([tap[0] for tap in chosen], tuple(sizes))
@@ -154,7 +146,7 @@ def affine_grid(theta: Array, size: Array, *, align_corners: int = 0) -> Array:
     lengths = [int(length) for length in size[2:]]
     rank = len(lengths)
     if rank not in (2, 3) or theta.shape[1:] != (rank, rank + 1):
-        raise ShapeError(f"AffineGrid: theta: expected [N, {rank}, {rank + 1}], rank 2 or 3, got {list(theta.shape)}")
+        raise ShapeError(f"theta: expected [N, {rank}, {rank + 1}], rank 2 or 3, got {list(theta.shape)}")
     wide = widen(theta)
     axes = []
     for length in lengths:

@@ -58,9 +58,7 @@ def image_scaler(input: Array, *, bias: Sequence[float] = (), scale: float = 1.0
     Raises ShapeError unless there are C biases, or none.
     """
     if input.ndim != 4 or len(bias) not in (0, input.shape[1]):
-        raise ShapeError(
-            f"ImageScaler: bias: expected a value for each channel of {list(input.shape)}, got {len(bias)}"
-        )
+        raise ShapeError(f"bias: expected a value for each channel of {list(input.shape)}, got {len(bias)}")
     y = widen(input) * scale
     return narrow(y + np.array(bias, y.dtype).reshape(-1, 1, 1) if bias else y, input)
 
@@ -73,14 +71,12 @@ def crop(input: Array, *, border: Sequence[int] = (0, 0, 0, 0), scale: Sequence[
     Raises ShapeError if the part is not inside the image.
     """
     if input.ndim != 4 or len(border) != 4 or len(scale) not in (0, 2):
-        raise ShapeError(
-            f"Crop: expected rank 4, 4 borders and 2 scales, got {input.ndim}, {len(border)}, {len(scale)}"
-        )
+        raise ShapeError(f"expected rank 4, 4 borders and 2 scales, got {input.ndim}, {len(border)}, {len(scale)}")
     left, top, right, bottom = border
     height, width = input.shape[2:]
     bottom_end, right_end = (top + scale[0], left + scale[1]) if scale else (height - bottom, width - right)
     if not (0 <= top <= bottom_end <= height and 0 <= left <= right_end <= width):
-        raise ShapeError(f"Crop: expected a part of {height} x {width}, got {top}:{bottom_end}, {left}:{right_end}")
+        raise ShapeError(f"expected a part of {height} x {width}, got {top}:{bottom_end}, {left}:{right_end}")
     return input[:, :, top:bottom_end, left:right_end]
 
 
@@ -105,7 +101,7 @@ def simplified_layer_normalization(
     X: float, scale: float, broadcastable to X -> Y: shape of X, dtype of scale; inv_std_var: float32.
     """
     if stash_type != 1:
-        raise InvalidModelError(f"SimplifiedLayerNormalization: stash_type: expected 1, got {stash_type}")
+        raise InvalidModelError(f"stash_type: expected 1, got {stash_type}")
     x = widen(X)
     axes = tuple(range(axis_of(axis, X.ndim), X.ndim))
     inverse = 1 / np.sqrt(np.mean(np.square(x), axis=axes, keepdims=True) + x.dtype.type(epsilon))

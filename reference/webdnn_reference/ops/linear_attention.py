@@ -10,7 +10,20 @@ from webdnn_reference.ops.activations import logistic
 from webdnn_reference.ops.attention_core import join_heads, split_heads
 from webdnn_reference.registry import op
 
-__all__ = ["causal_conv_with_state", "linear_attention", "recurrence", "silu"]
+__all__ = ["causal_conv_with_state", "linear_attention", "recurrence", "rule_of", "silu"]
+
+
+_RULES = {"linear": (False, False), "gated": (True, False), "delta": (False, True), "gated_delta": (True, True)}
+
+
+def rule_of(update_rule: str) -> tuple[bool, bool]:
+    """Whether an update rule decays the state, and whether it subtracts what the state says already.
+
+    Raises InvalidModelError for an unknown one.
+    """
+    if update_rule not in _RULES:
+        raise InvalidModelError(f"update_rule: expected one of {list(_RULES)}, got {update_rule!r}")
+    return _RULES[update_rule]
 
 
 def silu(x: Array) -> Array:
@@ -35,7 +48,7 @@ def causal_conv_with_state(
     """
     if input.ndim != 3 or weight.ndim != 3 or weight.shape[:2] != (input.shape[1], 1):
         raise ShapeError(
-            f"CausalConvWithState: weight: expected [{input.shape[1]}, 1, k] for input [B, C, L], got "
+            f"weight: expected [{input.shape[1]}, 1, k] for input [B, C, L], got "
             f"{list(weight.shape)} for {list(input.shape)}"
         )
     batch, channels, length = input.shape
@@ -43,9 +56,7 @@ def causal_conv_with_state(
     if past_state is None:
         past_state = np.zeros((batch, channels, kernel - 1), input.dtype)
     if past_state.shape != (batch, channels, kernel - 1):
-        raise ShapeError(
-            f"CausalConvWithState: past_state: expected {[batch, channels, kernel - 1]}, got {list(past_state.shape)}"
-        )
+        raise ShapeError(f"past_state: expected {[batch, channels, kernel - 1]}, got {list(past_state.shape)}")
     whole = np.concatenate([past_state, input], axis=2)
     wide, taps = widen(whole), widen(weight)
     y = np.zeros((batch, channels, length), wide.dtype)
@@ -54,7 +65,7 @@ def causal_conv_with_state(
     if bias is not None:
         y = y + widen(bias)[:, None]
     if activation not in ("none", "silu", "swish"):
-        raise InvalidModelError(f"CausalConvWithState: activation: expected silu, swish or none, got {activation!r}")
+        raise InvalidModelError(f"activation: expected silu, swish or none, got {activation!r}")
     if activation != "none":
         y = silu(y)
     return narrow(y, input), whole[:, :, whole.shape[2] - (kernel - 1) :]
@@ -83,19 +94,16 @@ def linear_attention(
     from token to token. Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx__LinearAttention.html#linearattention-27
     """
-    q = split_heads(widen(query), q_num_heads, "LinearAttention: query")
-    k = split_heads(widen(key), kv_num_heads, "LinearAttention: key")
-    v = split_heads(widen(value), kv_num_heads, "LinearAttention: value")
+    q = split_heads(widen(query), q_num_heads, "query")
+    k = split_heads(widen(key), kv_num_heads, "key")
+    v = split_heads(widen(value), kv_num_heads, "value")
     state = np.zeros((k.shape[0], kv_num_heads, k.shape[3], v.shape[3]), k.dtype)
     if past_state is not None:
         state = widen(past_state).astype(k.dtype)
-    gates = {"linear": (False, False), "gated": (True, False), "delta": (False, True), "gated_delta": (True, True)}
-    if update_rule not in gates:
-        raise InvalidModelError(f"LinearAttention: update_rule: expected one of {list(gates)}, got {update_rule!r}")
-    gated, delta = gates[update_rule]
+    gated, delta = rule_of(update_rule)
     if (gated and decay is None) or (delta and beta is None):
-        raise InvalidModelError(f"LinearAttention: expected {'decay' if gated and decay is None else 'beta'}, got none")
-    g = split_heads(widen(decay), kv_num_heads, "LinearAttention: decay") if gated and decay is not None else None
+        raise InvalidModelError(f"expected {'decay' if gated and decay is None else 'beta'}, got none")
+    g = split_heads(widen(decay), kv_num_heads, "decay") if gated and decay is not None else None
     b = None
     if delta and beta is not None:
         b = np.broadcast_to(widen(beta), (*beta.shape[:2], kv_num_heads)).transpose(0, 2, 1)

@@ -33,13 +33,13 @@ POST_TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 """In the order of TreeEnsemble's enumeration."""
 
 
-def features(X: Array, what: str) -> Array:
+def features(X: Array) -> Array:
     """The input as rows of features: [N, F] in the type to compute in; integers become float64.
 
     Raises ShapeError unless X has one or two dimensions.
     """
     if X.ndim not in (1, 2):
-        raise ShapeError(f"{what}: X: expected rank 1 or 2, got shape {list(X.shape)}")
+        raise ShapeError(f"X: expected rank 1 or 2, got shape {list(X.shape)}")
     rows = X.reshape(1, -1) if X.ndim == 1 else X
     return widen(rows) if is_float(rows) else rows.astype(np.float64)
 
@@ -49,12 +49,10 @@ def as_float_output(y: Array, context: Context) -> Array:
     return y.astype(np.float64 if context.float64 else np.float32)
 
 
-def class_labels(integers: Sequence[int], strings: Sequence[str], what: str) -> Array:
+def class_labels(integers: Sequence[int], strings: Sequence[str]) -> Array:
     """The labels as int64 or as objects. Raises InvalidModelError unless exactly one kind is given."""
     if bool(integers) == bool(strings):
-        raise InvalidModelError(
-            f"{what}: class labels: expected integers or strings, got {'both' if integers else 'neither'}"
-        )
+        raise InvalidModelError(f"class labels: expected integers or strings, got {'both' if integers else 'neither'}")
     return np.array(integers, np.int64) if integers else np.array(list(strings), np.object_)
 
 
@@ -74,7 +72,7 @@ def probit(p: Array) -> Array:
     return np.where(np.abs(y) < 1, np.sqrt(2) * x, outside).astype(p.dtype)
 
 
-def post_transformed(scores: Array, post_transform: str, what: str) -> Array:
+def post_transformed(scores: Array, post_transform: str) -> Array:
     """Scores [N, C] after a post-transform. Raises InvalidModelError for an unknown one."""
     if scores.shape[-1] == 0:
         return scores
@@ -97,7 +95,7 @@ def post_transformed(scores: Array, post_transform: str, what: str) -> Array:
                 np.where(zero, scores * np.exp(-greatest), exponentials) / np.where(total == 0, 1, total),
                 scores.dtype,
             )
-    raise InvalidModelError(f"{what}: post_transform: expected one of {POST_TRANSFORMS}, got {post_transform!r}")
+    raise InvalidModelError(f"post_transform: expected one of {POST_TRANSFORMS}, got {post_transform!r}")
 
 
 def with_second_class(score: Array, post_transform: str, *, symmetric: bool) -> Array:

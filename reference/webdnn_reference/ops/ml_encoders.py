@@ -37,7 +37,7 @@ def array_feature_extractor(X: Array, Y: Array) -> Array:
     """
     indices = Y.reshape(-1)
     if X.ndim == 0 or (indices < 0).any() or (indices >= X.shape[-1]).any():
-        raise ShapeError(f"ArrayFeatureExtractor: Y: expected indices into the last axis of {list(X.shape)}")
+        raise ShapeError(f"Y: expected indices into the last axis of {list(X.shape)}")
     selected = X[..., indices]
     return selected.reshape(1, -1) if X.ndim == 1 else selected
 
@@ -68,7 +68,7 @@ def cast_map(
     """
     dtypes: dict[str, Any] = {"TO_FLOAT": np.float32, "TO_INT64": np.int64, "TO_STRING": np.object_}
     if cast_to not in dtypes or map_form not in ("DENSE", "SPARSE"):
-        raise InvalidModelError(f"CastMap: cast_to, map_form: expected known ones, got {cast_to!r}, {map_form!r}")
+        raise InvalidModelError(f"cast_to, map_form: expected known ones, got {cast_to!r}, {map_form!r}")
     keys = sorted(X)
     values = [_cast_value(X[key], cast_to) for key in keys]
     if map_form == "DENSE":
@@ -76,7 +76,7 @@ def cast_map(
         row[0, :] = values
     else:
         if keys and not 0 <= keys[0] <= keys[-1] < max_map:
-            raise InvalidModelError(f"CastMap: keys: expected 0..{max_map - 1}, got {keys[0]}..{keys[-1]}")
+            raise InvalidModelError(f"keys: expected 0..{max_map - 1}, got {keys[0]}..{keys[-1]}")
         row = np.full((1, max_map), "" if cast_to == "TO_STRING" else 0, dtypes[cast_to])
         row[0, keys] = values
     return as_float_output(row, context) if cast_to == "TO_FLOAT" else row
@@ -102,9 +102,7 @@ def category_mapper(
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_CategoryMapper.html#categorymapper-1
     """
     if len(cats_int64s) != len(cats_strings):
-        raise InvalidModelError(
-            f"CategoryMapper: expected as many integers as strings, got {len(cats_int64s)} and {len(cats_strings)}"
-        )
+        raise InvalidModelError(f"expected as many integers as strings, got {len(cats_int64s)} and {len(cats_strings)}")
     strings, integers = np.array(list(cats_strings), np.object_), np.array(cats_int64s, np.int64)
     if X.dtype == np.object_:
         return _looked_up(X, strings, integers, np.int64(default_int64))
@@ -122,7 +120,7 @@ def dict_vectorizer(
     vocabulary = list(int64_vocabulary or string_vocabulary)
     unknown = set(X) - set(vocabulary)
     if unknown:
-        raise InvalidModelError(f"DictVectorizer: keys: expected ones of the vocabulary, got {sorted(unknown)[:3]}")
+        raise InvalidModelError(f"keys: expected ones of the vocabulary, got {sorted(unknown)[:3]}")
     values = list(X.values())
     if values and isinstance(values[0], str):
         row = np.full((1, len(vocabulary)), "", np.object_)
@@ -167,10 +165,10 @@ def imputer(
     floats = is_float(X)
     given: Sequence[float] = imputed_value_floats if floats else imputed_value_int64s
     if not given:
-        raise InvalidModelError(f"Imputer: expected imputed values for {X.dtype} input, got none")
+        raise InvalidModelError(f"expected imputed values for {X.dtype} input, got none")
     values = np.array(given, np.float32).astype(X.dtype) if floats else np.array(given, X.dtype)
     if values.size not in (1, X.shape[-1] if X.ndim else 1):
-        raise ShapeError(f"Imputer: imputed values: expected 1 or {X.shape[-1]}, got {values.size}")
+        raise ShapeError(f"imputed values: expected 1 or {X.shape[-1]}, got {values.size}")
     if not floats:
         return np.where(replaced_value_int64 == X, values, X)
     replaced = np.isnan(X) if np.isnan(replaced_value_float) else np.float32(replaced_value_float) == X
@@ -219,7 +217,7 @@ def label_encoder_2(
     keys = _one_of(keys_floats, keys_int64s, keys_strings, keys_tensor)
     values = _one_of(values_floats, values_int64s, values_strings, values_tensor)
     if len(keys) != len(values):
-        raise InvalidModelError(f"LabelEncoder: expected as many keys as values, got {len(keys)} and {len(values)}")
+        raise InvalidModelError(f"expected as many keys as values, got {len(keys)} and {len(values)}")
     default: Any
     if default_tensor is not None:
         default = default_tensor.reshape(-1)[0]
@@ -267,7 +265,7 @@ def normalizer(X: Array, *, norm: str = "MAX", context: Context) -> Array:
     X: numbers[N, C] or [C] -> float32, same shape. A row whose divisor is zero is left alone.
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_Normalizer.html#normalizer-1
     """
-    rows = features(X, "Normalizer")
+    rows = features(X)
     match norm:
         case "MAX":
             divisor = rows.max(axis=1, keepdims=True, initial=-np.inf)
@@ -276,7 +274,7 @@ def normalizer(X: Array, *, norm: str = "MAX", context: Context) -> Array:
         case "L2":
             divisor = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
         case other:
-            raise InvalidModelError(f"Normalizer: norm: expected MAX, L1 or L2, got {other!r}")
+            raise InvalidModelError(f"norm: expected MAX, L1 or L2, got {other!r}")
     return as_float_output((rows / np.where(divisor == 0, 1, divisor)).reshape(X.shape), context)
 
 
@@ -301,7 +299,7 @@ def one_hot_encoder(
         categories = np.array(cats_int64s, np.int64)
         hits = X.astype(np.int64)[..., None] == categories
     if not zeros and not hits.any(axis=-1).all():
-        raise InvalidModelError("OneHotEncoder: X: expected known categories (zeros is 0), got an unknown one")
+        raise InvalidModelError("X: expected known categories (zeros is 0), got an unknown one")
     return as_float_output(np.asarray(hits), context)
 
 
@@ -315,7 +313,7 @@ def scaler(X: Array, *, offset: Sequence[float] = (), scale: Sequence[float] = (
     offsets, scales = (np.array(values, np.float32).astype(wide.dtype) for values in (offset, scale))
     allowed = (0, 1, X.shape[-1] if X.ndim else 1)
     if offsets.size not in allowed or scales.size not in allowed:
-        raise ShapeError(f"Scaler: offset, scale: expected 1 or {allowed[2]} values, got {offsets.size}, {scales.size}")
+        raise ShapeError(f"offset, scale: expected 1 or {allowed[2]} values, got {offsets.size}, {scales.size}")
     y = wide - offsets if offsets.size else wide
     return as_float_output(y * scales if scales.size else y, context)
 
@@ -331,5 +329,5 @@ def zip_map(
     labels: list[Any] = list(classlabels_strings or classlabels_int64s)
     rows = X.reshape(1, -1) if X.ndim == 1 else X
     if rows.ndim != 2 or rows.shape[1] != len(labels):
-        raise ShapeError(f"ZipMap: X: expected {len(labels)} columns, one for each label, got shape {list(X.shape)}")
+        raise ShapeError(f"X: expected {len(labels)} columns, one for each label, got shape {list(X.shape)}")
     return [dict(zip(labels, row, strict=True)) for row in rows]

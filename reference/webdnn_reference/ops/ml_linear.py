@@ -40,11 +40,11 @@ def linear_classifier(
     where the score is positive, and Z has the columns 1 - score and score.
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_LinearClassifier.html#linearclassifier-1
     """
-    labels = class_labels(classlabels_ints, classlabels_strings, "LinearClassifier")
-    scores = _affine(features(X, "LinearClassifier"), coefficients, intercepts, "LinearClassifier")
+    labels = class_labels(classlabels_ints, classlabels_strings)
+    scores = _affine(features(X), coefficients, intercepts)
     if scores.shape[1] > 1:
         chosen = labels[scores.argmax(axis=1)]
-        return chosen, as_float_output(post_transformed(scores, post_transform, "LinearClassifier"), context)
+        return chosen, as_float_output(post_transformed(scores, post_transform), context)
     positive = scores[:, 0] > 0
     if len(labels) != 2:
         kind = labels.dtype
@@ -69,22 +69,21 @@ def linear_regressor(
 
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_LinearRegressor.html#linearregressor-1
     """
-    rows = features(X, "LinearRegressor")
+    rows = features(X)
     if len(coefficients) != targets * rows.shape[1]:
         raise ShapeError(
-            f"LinearRegressor: coefficients: expected {targets} targets times {rows.shape[1]} features, "
-            f"got {len(coefficients)}"
+            f"coefficients: expected {targets} targets times {rows.shape[1]} features, got {len(coefficients)}"
         )
-    scores = _affine(rows, coefficients, intercepts, "LinearRegressor")
+    scores = _affine(rows, coefficients, intercepts)
     if targets == 1:
         return as_float_output(probit(scores) if post_transform == "PROBIT" else scores, context)
-    return as_float_output(post_transformed(scores, post_transform, "LinearRegressor"), context)
+    return as_float_output(post_transformed(scores, post_transform), context)
 
 
-def _affine(rows: Array, coefficients: Sequence[float], intercepts: Sequence[float], what: str) -> Array:
+def _affine(rows: Array, coefficients: Sequence[float], intercepts: Sequence[float]) -> Array:
     weights = np.array(coefficients, np.float32).astype(rows.dtype)
     if not rows.shape[1] or weights.size % rows.shape[1]:
-        raise ShapeError(f"{what}: coefficients: expected a multiple of {rows.shape[1]} features, got {weights.size}")
+        raise ShapeError(f"coefficients: expected a multiple of {rows.shape[1]} features, got {weights.size}")
     scores = rows @ weights.reshape(-1, rows.shape[1]).T
     if len(intercepts):
         scores = scores + np.array(intercepts, np.float32).astype(rows.dtype)

@@ -43,12 +43,12 @@ def svm_regressor(
     X: numbers[N, F] -> float32[N, 1]. one_class gives 1 where the sum is positive, else -1.
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_SVMRegressor.html#svmregressor-1
     """
-    rows = features(X, "SVMRegressor")
+    rows = features(X)
     weights = np.array(coefficients, np.float32).astype(rows.dtype)
     offset = np.array(rho, np.float32).astype(rows.dtype)[:1]
     if n_supports:
         vectors = np.array(support_vectors, np.float32).reshape(n_supports, -1).astype(rows.dtype)
-        scores = _kernel(rows, vectors, kernel_type, kernel_params, "SVMRegressor") @ weights
+        scores = _kernel(rows, vectors, kernel_type, kernel_params) @ weights
     else:
         scores = rows @ weights
     scores = (scores + offset).reshape(-1, 1)
@@ -81,8 +81,8 @@ def svm_classifier(
     model is linear, with one score for each class.
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_SVMClassifier.html#svmclassifier-1
     """
-    labels = class_labels(classlabels_ints, classlabels_strings, "SVMClassifier")
-    rows = features(X, "SVMClassifier")
+    labels = class_labels(classlabels_ints, classlabels_strings)
+    rows = features(X)
     classes = len(labels)
     weights = np.array(coefficients, np.float32).astype(rows.dtype)
     offsets = np.array(rho, np.float32).astype(rows.dtype)
@@ -93,24 +93,24 @@ def svm_classifier(
             greatest = scores.max(axis=1)
             threshold = greatest >= 0.5 if (weights >= 0).all() else greatest > 0
             chosen = np.where(threshold & (len(prob_a) == 0), 1, chosen)
-        return labels[chosen], as_float_output(post_transformed(scores, post_transform, "SVMClassifier"), context)
+        return labels[chosen], as_float_output(post_transformed(scores, post_transform), context)
     if len(vectors_per_class) != classes:
-        raise ShapeError(f"SVMClassifier: vectors_per_class: expected {classes} values, got {len(vectors_per_class)}")
+        raise ShapeError(f"vectors_per_class: expected {classes} values, got {len(vectors_per_class)}")
     vectors = np.array(support_vectors, np.float32).reshape(sum(vectors_per_class), -1).astype(rows.dtype)
-    kernels = _kernel(rows, vectors, kernel_type, kernel_params, "SVMClassifier")
+    kernels = _kernel(rows, vectors, kernel_type, kernel_params)
     pairwise, votes = _pairwise(kernels, weights.reshape(-1, len(vectors)), offsets, vectors_per_class)
     if len(prob_a):
         a, b = (np.array(values, np.float32).astype(rows.dtype) for values in (prob_a, prob_b))
         scores = _coupled(logistic(-(pairwise * a + b)), classes)
-        z = post_transformed(scores, post_transform, "SVMClassifier")
+        z = post_transformed(scores, post_transform)
     elif classes == 2:
         z = with_second_class(pairwise, post_transform, symmetric=post_transform == "NONE")
     else:
-        z = post_transformed(pairwise, post_transform, "SVMClassifier")
+        z = post_transformed(pairwise, post_transform)
     return labels[votes.argmax(axis=1)], as_float_output(z, context)
 
 
-def _kernel(rows: Array, vectors: Array, kernel_type: str, kernel_params: Sequence[float], what: str) -> Array:
+def _kernel(rows: Array, vectors: Array, kernel_type: str, kernel_params: Sequence[float]) -> Array:
     """The kernel of every row with every vector, [N, vectors]."""
     given = (*kernel_params, 0.0, 0.0, 0.0)[:3] if kernel_params else (0.0, 0.0, 0.0)
     gamma, coef0, degree = (rows.dtype.type(np.float32(value)) for value in given)
@@ -125,7 +125,7 @@ def _kernel(rows: Array, vectors: Array, kernel_type: str, kernel_params: Sequen
         case "RBF":
             difference = rows[:, None] - vectors
             return np.asarray(np.exp(-gamma * (difference * difference).sum(axis=2)))
-    raise InvalidModelError(f"{what}: kernel_type: expected LINEAR, POLY, RBF or SIGMOID, got {kernel_type!r}")
+    raise InvalidModelError(f"kernel_type: expected LINEAR, POLY, RBF or SIGMOID, got {kernel_type!r}")
 
 
 def _pairwise(kernels: Array, weights: Array, rho: Array, vectors_per_class: Sequence[int]) -> tuple[Array, Array]:

@@ -31,12 +31,11 @@ def non_max_suppression(
     """
     if boxes.ndim != 3 or boxes.shape[2] != 4 or scores.ndim != 3 or scores.shape[::2] != boxes.shape[:2]:
         raise ShapeError(
-            "NonMaxSuppression: expected boxes [B, N, 4] and scores [B, C, N], got "
-            f"{list(boxes.shape)}, {list(scores.shape)}"
+            f"expected boxes [B, N, 4] and scores [B, C, N], got {list(boxes.shape)}, {list(scores.shape)}"
         )
     limit = 0
     if max_output_boxes_per_class is not None:
-        limit = scalar_int(max_output_boxes_per_class, "NonMaxSuppression: max_output_boxes_per_class")
+        limit = scalar_int(max_output_boxes_per_class, "max_output_boxes_per_class")
     overlap = boxes.dtype.type(0 if iou_threshold is None else iou_threshold.reshape(()))
     selected = []
     for batch in range(scores.shape[0]):

@@ -20,7 +20,7 @@ from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, axes_of, is_integer, narrow, saturate, widen
 from webdnn_reference.registry import op
 
-__all__ = ["Resampling", "resample", "resize", "resize_10", "upsample_1", "upsample_7", "upsample_9"]
+__all__ = ["Resampling", "cubic_kernel", "resample", "resize", "resize_10", "upsample_1", "upsample_7", "upsample_9"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def resize(
     regions = _regions(roi, len(chosen), coordinate_transformation_mode)
     given = scales is not None and scales.size > 0
     if given == (sizes is not None and sizes.size > 0) and len(chosen) > 0:
-        raise InvalidModelError("Resize: expected one of scales and sizes, got " + ("both" if given else "neither"))
+        raise InvalidModelError("expected one of scales and sizes, got " + ("both" if given else "neither"))
     if given and scales is not None:
         _expect_length("scales", scales, len(chosen))
         factors = scales.astype(np.float32)
@@ -147,14 +147,14 @@ def resize(
 def resample(X: Array, plan: Sequence[_Axis], how: Resampling) -> Array:
     """Resample the axes of `plan` one after the other."""
     if how.mode not in ("nearest", "linear", "bilinear", "cubic"):
-        raise InvalidModelError(f"Resize: mode: expected nearest, linear or cubic, got {how.mode!r}")
+        raise InvalidModelError(f"mode: expected nearest, linear or cubic, got {how.mode!r}")
     shape = list(X.shape)
     for item in plan:
         shape[item.axis] = item.resized
     if 0 in shape:
         return np.empty(shape, X.dtype)
     if X.size == 0:
-        raise ShapeError(f"Resize: X: expected elements to make {shape} of, got shape {list(X.shape)}")
+        raise ShapeError(f"X: expected elements to make {shape} of, got shape {list(X.shape)}")
     positions = [_coordinates(item, how) for item in plan]
     if how.mode == "nearest":
         y = X
@@ -173,7 +173,7 @@ def resample(X: Array, plan: Sequence[_Axis], how: Resampling) -> Array:
 
 def _interpolate(X: Array, plan: Sequence[_Axis], positions: Sequence[Array], how: Resampling) -> Array:
     if X.dtype.kind in "bO":
-        raise DTypeError(f"Resize: X: expected numbers for mode {how.mode}, got {X.dtype}")
+        raise DTypeError(f"X: expected numbers for mode {how.mode}, got {X.dtype}")
     integers = is_integer(X)
     y = X.astype(np.float64) if integers else widen(X)
     for item, x in zip(plan, positions, strict=True):
@@ -220,7 +220,7 @@ def _coordinates(item: _Axis, how: Resampling) -> Array:
             else:
                 positions = np.full_like(x, half * (start + end) * last)
         case other:
-            raise InvalidModelError(f"Resize: coordinate_transformation_mode: expected a known one, got {other!r}")
+            raise InvalidModelError(f"coordinate_transformation_mode: expected a known one, got {other!r}")
     return positions.astype(np.float32) if how.mode == "nearest" else positions
 
 
@@ -239,7 +239,7 @@ def _nearest(x: Array, item: _Axis, how: Resampling) -> Array:
             index = np.ceil(x) if item.scale < 1 else np.floor(x)
         case other:
             raise InvalidModelError(
-                f"Resize: nearest_mode: expected round_prefer_floor, round_prefer_ceil, floor or ceil, got {other!r}"
+                f"nearest_mode: expected round_prefer_floor, round_prefer_ceil, floor or ceil, got {other!r}"
             )
     return np.clip(index, 0, item.length - 1).astype(np.int64)
 
@@ -252,7 +252,7 @@ def _taps(x: Array, item: _Axis, how: Resampling) -> tuple[Array, Array]:
     first = np.floor(x - support).astype(np.int64) + 1
     indices = first[:, None] + np.arange(int(np.ceil(2 * support)))
     distance = np.abs(indices - x[:, None]) * stretch
-    weights = _cubic_kernel(distance, how.cubic_coeff_a) if cubic else np.maximum(1 - distance, 0)
+    weights = cubic_kernel(distance, how.cubic_coeff_a) if cubic else np.maximum(1 - distance, 0)
     if how.exclude_outside:
         weights = np.where((indices < 0) | (indices >= item.length), 0, weights)
     if how.exclude_outside or how.antialias:
@@ -261,7 +261,7 @@ def _taps(x: Array, item: _Axis, how: Resampling) -> tuple[Array, Array]:
     return np.clip(indices, 0, item.length - 1), weights
 
 
-def _cubic_kernel(distance: Array, a: float) -> Array:
+def cubic_kernel(distance: Array, a: float) -> Array:
     """Keys' cubic convolution kernel at a distance of at least 0."""
     near: Array = ((a + 2) * distance - (a + 3)) * distance * distance + 1
     far: Array = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
@@ -273,7 +273,7 @@ def _regions(roi: Array | None, count: int, coordinate_transformation_mode: str)
     if coordinate_transformation_mode != "tf_crop_and_resize":
         return np.stack([np.zeros(count), np.ones(count)])
     if roi is None or roi.size != 2 * count:
-        raise ShapeError(f"Resize: roi: expected {2 * count} values, got {'none' if roi is None else roi.size}")
+        raise ShapeError(f"roi: expected {2 * count} values, got {'none' if roi is None else roi.size}")
     return roi.astype(np.float64).reshape(2, count)
 
 
@@ -284,7 +284,7 @@ def _sizes_to_scales(lengths: Array, sizes: Array, policy: str) -> tuple[Array, 
         return sizes, ratios
     if policy not in ("not_larger", "not_smaller"):
         raise InvalidModelError(
-            f"Resize: keep_aspect_ratio_policy: expected stretch, not_larger or not_smaller, got {policy!r}"
+            f"keep_aspect_ratio_policy: expected stretch, not_larger or not_smaller, got {policy!r}"
         )
     ratio = ratios.min() if policy == "not_larger" else ratios.max()
     return np.floor(ratio * lengths + 0.5).astype(np.int64), np.full(len(lengths), ratio)
@@ -304,4 +304,4 @@ def _resize_asymmetric(X: Array, scales: Array, mode: str) -> Array:
 
 def _expect_length(what: str, values: Array, count: int) -> None:
     if values.size != count:
-        raise ShapeError(f"Resize: {what}: expected {count} values, one for each axis, got {values.size}")
+        raise ShapeError(f"{what}: expected {count} values, one for each axis, got {values.size}")

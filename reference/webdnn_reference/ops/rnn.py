@@ -44,29 +44,25 @@ class Sequences:
     dtype: np.dtype[Any]
 
 
-def _directions(op_name: str, direction: str) -> tuple[bool, ...]:
+def _directions(direction: str) -> tuple[bool, ...]:
     """For each direction whether it runs backwards. Raises InvalidModelError for an unknown one."""
     try:
         return _DIRECTIONS[direction.lower()]
     except KeyError:
-        raise InvalidModelError(
-            f"{op_name}: direction: expected forward, reverse or bidirectional, got {direction!r}"
-        ) from None
+        raise InvalidModelError(f"direction: expected forward, reverse or bidirectional, got {direction!r}") from None
 
 
-def sequences_of(
-    op_name: str, X: Array, W: Array, sequence_lens: Array | None, direction: str, layout: int
-) -> Sequences:
-    directions = _directions(op_name, direction)
+def sequences_of(X: Array, W: Array, sequence_lens: Array | None, direction: str, layout: int) -> Sequences:
+    directions = _directions(direction)
     if X.ndim != 3:
-        raise ShapeError(f"{op_name}: X: expected rank 3, got shape {X.shape}")
+        raise ShapeError(f"X: expected rank 3, got shape {X.shape}")
     if W.shape[0] != len(directions):
-        raise ShapeError(f"{op_name}: W: expected {len(directions)} directions ({direction}), got shape {W.shape}")
+        raise ShapeError(f"W: expected {len(directions)} directions ({direction}), got shape {W.shape}")
     x = np.swapaxes(X, 0, 1) if layout else X
     steps, batch = x.shape[:2]
     lengths = np.full(batch, steps, np.int64) if sequence_lens is None else sequence_lens.astype(np.int64).reshape(-1)
     if lengths.shape != (batch,) or (lengths > steps).any() or (lengths < 0).any():
-        raise ShapeError(f"{op_name}: sequence_lens: expected {batch} lengths of 0..{steps}, got {lengths.tolist()}")
+        raise ShapeError(f"sequence_lens: expected {batch} lengths of 0..{steps}, got {lengths.tolist()}")
     time = np.arange(steps)[:, None]
     backwards = np.where(time < lengths, lengths - 1 - time, time)
     return Sequences(widen(x), lengths, backwards, directions, layout, X.dtype)
@@ -147,10 +143,10 @@ def rnn(
     layout 1 the batch comes first. Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx__RNN.html
     """
-    sequences = sequences_of("RNN", X, W, sequence_lens, direction, layout)
+    sequences = sequences_of(X, W, sequence_lens, direction, layout)
     count = len(sequences.directions)
     hidden = hidden_size or R.shape[-1]
-    functions = activation_functions("RNN", activations[:count], activation_alpha, activation_beta, count)
+    functions = activation_functions(activations[:count], activation_alpha, activation_beta, count)
     input_bias, recurrent_bias = _split_bias(B, count, 1, hidden)
     weights, recurrence = widen(W), widen(R)
     states = _initial(sequences, initial_h, hidden)
@@ -190,11 +186,11 @@ def gru(
     layout 1 the batch comes first. Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx__GRU.html
     """
-    sequences = sequences_of("GRU", X, W, sequence_lens, direction, layout)
+    sequences = sequences_of(X, W, sequence_lens, direction, layout)
     count = len(sequences.directions)
     hidden = hidden_size or R.shape[-1]
     names = activations or ("Sigmoid", "Tanh") * count
-    functions = activation_functions("GRU", names, activation_alpha, activation_beta, 2 * count)
+    functions = activation_functions(names, activation_alpha, activation_beta, 2 * count)
     input_bias, recurrent_bias = _split_bias(B, count, 3, hidden)
     weights, recurrence = widen(W), widen(R)
     states = _initial(sequences, initial_h, hidden)
@@ -252,10 +248,10 @@ def lstm(
     Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx__LSTM.html
     """
-    sequences = sequences_of("LSTM", X, W, sequence_lens, direction, layout)
+    sequences = sequences_of(X, W, sequence_lens, direction, layout)
     count = len(sequences.directions)
     names = activations or ("Sigmoid", "Tanh", "Tanh") * count
-    functions = activation_functions("LSTM", names, activation_alpha, activation_beta, 3 * count)
+    functions = activation_functions(names, activation_alpha, activation_beta, 3 * count)
     functions = [clipped(function, clip) for function in functions]
     return run_lstm(
         sequences, widen(W), widen(R), B, (initial_h, initial_c), P, functions, bool(input_forget), hidden_size

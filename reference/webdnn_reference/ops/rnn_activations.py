@@ -37,19 +37,19 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Array], float | None, float | None]] 
 
 
 def activation_functions(
-    op_name: str, names: Sequence[str], alpha: Sequence[float], beta: Sequence[float], count: int
+    names: Sequence[str], alpha: Sequence[float], beta: Sequence[float], count: int
 ) -> list[Activation]:
     """The functions named, in order; each that takes an alpha or beta consumes the next value given.
 
     Raises InvalidModelError for an unknown name or a wrong number of names.
     """
     if len(names) != count:
-        raise InvalidModelError(f"{op_name}: activations: expected {count} names, got {list(names)}")
+        raise InvalidModelError(f"activations: expected {count} names, got {list(names)}")
     alphas, betas = iter(alpha), iter(beta)
     functions: list[Activation] = []
     for name in names:
         if name.lower() not in ACTIVATIONS:
-            raise InvalidModelError(f"{op_name}: activations: expected one of {sorted(ACTIVATIONS)}, got {name!r}")
+            raise InvalidModelError(f"activations: expected one of {sorted(ACTIVATIONS)}, got {name!r}")
         function, default_alpha, default_beta = ACTIVATIONS[name.lower()]
         arguments: list[float] = []
         if default_alpha is not None:

@@ -57,7 +57,7 @@ def roi_align(
     """
     if coordinate_transformation_mode not in ("half_pixel", "output_half_pixel"):
         raise InvalidModelError(
-            "RoiAlign: coordinate_transformation_mode: expected half_pixel or output_half_pixel, "
+            "coordinate_transformation_mode: expected half_pixel or output_half_pixel, "
             f"got {coordinate_transformation_mode!r}"
         )
     pooled = (output_height, output_width)
@@ -78,11 +78,12 @@ def _roi_align(
 ) -> Array:
     if X.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 4 or batch_indices.shape != rois.shape[:1]:
         raise ShapeError(
-            "RoiAlign: expected X [N, C, H, W], rois [K, 4], batch_indices [K], got "
+            "expected X [N, C, H, W], rois [K, 4], batch_indices [K], got "
             f"{list(X.shape)}, {list(rois.shape)}, {list(batch_indices.shape)}"
         )
+    _expect_images(batch_indices, len(X), "batch_indices")
     if mode not in ("avg", "max"):
-        raise InvalidModelError(f"RoiAlign: mode: expected avg or max, got {mode!r}")
+        raise InvalidModelError(f"mode: expected avg or max, got {mode!r}")
     image = widen(X)
     corners = widen(rois).astype(image.dtype) * image.dtype.type(spatial_scale)
     if half_pixel:
@@ -148,11 +149,10 @@ def max_roi_pool(X: Array, rois: Array, *, pooled_shape: Sequence[int], spatial_
     Spec: https://onnx.ai/onnx/operators/onnx__MaxRoiPool.html#maxroipool-22
     """
     if X.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 5:
-        raise ShapeError(
-            f"MaxRoiPool: expected X [N, C, H, W] and rois [K, 5], got {list(X.shape)}, {list(rois.shape)}"
-        )
+        raise ShapeError(f"expected X [N, C, H, W] and rois [K, 5], got {list(X.shape)}, {list(rois.shape)}")
     wide = widen(rois)
     batches = wide[:, 0].astype(np.int64)
+    _expect_images(batches, len(X), "rois")
     scaled = wide[:, 1:] * wide.dtype.type(spatial_scale)
     corners = np.floor(np.abs(scaled) + wide.dtype.type(0.5)) * np.sign(scaled)
     y = np.zeros((len(rois), X.shape[1], *pooled_shape), X.dtype)
@@ -165,6 +165,11 @@ def max_roi_pool(X: Array, rois: Array, *, pooled_shape: Sequence[int], spatial_
                 if cell.shape[1] and cell.shape[2]:
                     y[index, :, row, column] = cell.max(axis=(1, 2))
     return y
+
+
+def _expect_images(indices: Array, count: int, what: str) -> None:
+    if indices.size and not 0 <= indices.min() <= indices.max() < count:
+        raise ShapeError(f"{what}: expected images 0..{count - 1}, got {indices.min()}..{indices.max()}")
 
 
 def _bins(first: float, last: float, count: int, limit: int) -> list[slice]:

@@ -49,23 +49,23 @@ def dft_20(
     in a one-sided spectrum. Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx__DFT.html#dft-20
     """
-    return _dft(input, dft_length, -2 if axis is None else scalar_int(axis, "DFT: axis"), bool(inverse), bool(onesided))
+    return _dft(input, dft_length, -2 if axis is None else scalar_int(axis, "axis"), bool(inverse), bool(onesided))
 
 
 def _dft(x: Array, dft_length: Array | None, axis: int, inverse: bool, onesided: bool) -> Array:
-    values = _to_complex(x, "DFT: input")
-    where = axis_of(axis, x.ndim, "DFT: axis")
+    values = _to_complex(x, "input")
+    where = axis_of(axis, x.ndim, "axis")
     if where == x.ndim - 1:
-        raise ShapeError(f"DFT: axis: expected one before the last, which holds the complex parts, got {axis}")
+        raise ShapeError(f"axis: expected one before the last, which holds the complex parts, got {axis}")
     real = x.shape[-1] == 1
     if onesided and real == inverse:
         wanted, got = ("complex", "real") if inverse else ("real", "complex")
-        raise InvalidModelError(f"DFT: onesided with inverse={int(inverse)}: expected {wanted} input, got {got}")
+        raise InvalidModelError(f"onesided with inverse={int(inverse)}: expected {wanted} input, got {got}")
     length = 2 * (values.shape[where] - 1) if onesided and inverse else values.shape[where]
     if dft_length is not None:
-        length = scalar_int(dft_length, "DFT: dft_length")
+        length = scalar_int(dft_length, "dft_length")
     if length < 1:
-        raise ShapeError(f"DFT: dft_length: expected at least 1, got {length}")
+        raise ShapeError(f"dft_length: expected at least 1, got {length}")
     if onesided and inverse:
         return narrow(np.fft.irfft(values, length, where)[..., None], x)
     if onesided:
@@ -91,19 +91,19 @@ def stft(
     Spec: https://onnx.ai/onnx/operators/onnx__STFT.html#stft-17
     """
     if signal.ndim != 3:
-        raise ShapeError(f"STFT: signal: expected rank 3, got shape {list(signal.shape)}")
-    values = _to_complex(signal, "STFT: signal")
-    step = scalar_int(frame_step, "STFT: frame_step")
+        raise ShapeError(f"signal: expected rank 3, got shape {list(signal.shape)}")
+    values = _to_complex(signal, "signal")
+    step = scalar_int(frame_step, "frame_step")
     size = values.shape[1]
     if frame_length is not None:
-        size = scalar_int(frame_length, "STFT: frame_length")
+        size = scalar_int(frame_length, "frame_length")
     elif window is not None:
         size = window.shape[0]
     if window is not None and window.shape != (size,):
-        raise ShapeError(f"STFT: window: expected shape [{size}], the frame length, got {list(window.shape)}")
+        raise ShapeError(f"window: expected shape [{size}], the frame length, got {list(window.shape)}")
     if not 1 <= size <= values.shape[1] or step < 1:
         raise ShapeError(
-            f"STFT: frame: expected a length of 1..{values.shape[1]} and a step of at least 1, got {size} and {step}"
+            f"frame: expected a length of 1..{values.shape[1]} and a step of at least 1, got {size} and {step}"
         )
     frames = np.lib.stride_tricks.sliding_window_view(values, size, axis=1)[:, ::step]
     if window is not None:
@@ -111,7 +111,7 @@ def stft(
     if not onesided:
         return narrow(_from_complex(np.fft.fft(frames, axis=-1)), signal)
     if signal.shape[-1] != 1:
-        raise InvalidModelError("STFT: onesided: expected 0 for a complex signal, got 1")
+        raise InvalidModelError("onesided: expected 0 for a complex signal, got 1")
     return narrow(_from_complex(np.fft.rfft(frames.real, axis=-1)), signal)
 
 
@@ -155,7 +155,7 @@ def hann_window(size: Array, *, output_datatype: int = 1, periodic: int = 1, con
 
 
 def _window(size: Array, terms: tuple[float, ...], periodic: int, output_datatype: int, context: Context) -> Array:
-    length = scalar_int(size, f"{context.op}: size")
+    length = scalar_int(size, "size")
     steps = length if periodic else length - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         t = 2 * np.pi * np.arange(length, dtype=np.float64) / steps
@@ -180,9 +180,9 @@ def mel_weight_matrix(
     whole bins: floor((dft_length + 1) f / sample_rate) for num_mel_bins + 2 frequencies f, spaced evenly in mel.
     Spec: https://onnx.ai/onnx/operators/onnx__MelWeightMatrix.html#melweightmatrix-17
     """
-    bands = scalar_int(num_mel_bins, "MelWeightMatrix: num_mel_bins")
-    length = scalar_int(dft_length, "MelWeightMatrix: dft_length")
-    rate = scalar_int(sample_rate, "MelWeightMatrix: sample_rate")
+    bands = scalar_int(num_mel_bins, "num_mel_bins")
+    length = scalar_int(dft_length, "dft_length")
+    rate = scalar_int(sample_rate, "sample_rate")
     low, high = (2595 * np.log10(1 + float(edge.reshape(())) / 700) for edge in (lower_edge_hertz, upper_edge_hertz))
     mel = low + np.arange(bands + 2) * ((high - low) / (bands + 2))
     corners = np.floor((length + 1) * 700 * (10 ** (mel / 2595) - 1) / rate).astype(np.int64)

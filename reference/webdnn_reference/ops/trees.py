@@ -77,7 +77,7 @@ class _Trees:
     def scores(self, rows: Array, targets: int, aggregate: str) -> tuple[Array, Array]:
         """Aggregated leaf weights [N, targets] in float64, and which of them any leaf voted for."""
         if self.vote_target.size and not 0 <= self.vote_target.min() <= self.vote_target.max() < targets:
-            raise InvalidModelError(f"tree ensemble: leaf targets: expected 0..{targets - 1}, got others")
+            raise InvalidModelError(f"leaf targets: expected 0..{targets - 1}, got others")
         scores = np.zeros((len(rows), targets))
         voted = np.zeros((len(rows), targets), np.bool_)
         for part in _parts(len(rows), len(self.roots)):
@@ -116,9 +116,7 @@ def _numbers(floats: Sequence[float] | None, tensor: Array | None) -> Array:
     return np.array(floats if floats is not None else (), np.float32)
 
 
-def _build(
-    what: str, nodes: dict[str, Any], votes: tuple[Sequence[int], Sequence[int], Sequence[int], Array]
-) -> _Trees:
+def _build(nodes: dict[str, Any], votes: tuple[Sequence[int], Sequence[int], Sequence[int], Array]) -> _Trees:
     """Trees from the attributes nodes_* (without the prefix) and votes (treeids, nodeids, ids, weights)."""
     tree_ids, node_ids = np.array(nodes["treeids"], np.int64), np.array(nodes["nodeids"], np.int64)
     count = len(node_ids)
@@ -134,10 +132,10 @@ def _build(
     try:
         mode = np.array([_MODES.index(name) for name in nodes["modes"]], np.int64)
     except ValueError:
-        raise InvalidModelError(f"{what}: nodes_modes: expected some of {_MODES}, got {set(nodes['modes'])}") from None
+        raise InvalidModelError(f"nodes_modes: expected some of {_MODES}, got {set(nodes['modes'])}") from None
     children = [find(tree_ids, np.array(nodes[key], np.int64)) for key in ("truenodeids", "falsenodeids")]
     if any((child[mode != _LEAF] < 0).any() for child in children):
-        raise InvalidModelError(f"{what}: nodes: expected children that exist, got others")
+        raise InvalidModelError("nodes: expected children that exist, got others")
     missing = nodes["missing_value_tracks_true"]
     _, roots = np.unique(tree_ids, return_index=True)
     vote_trees, vote_nodes, targets, weights = votes
@@ -196,7 +194,6 @@ def tree_ensemble_regressor(
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleRegressor.html#treeensembleregressor-3
     """
     trees = _build(
-        "TreeEnsembleRegressor",
         {
             "treeids": nodes_treeids,
             "nodeids": nodes_nodeids,
@@ -210,21 +207,19 @@ def tree_ensemble_regressor(
         (target_treeids, target_nodeids, target_ids, _numbers(target_weights, target_weights_as_tensor)),
     )
     if aggregate_function not in _AGGREGATES:
-        raise InvalidModelError(
-            f"TreeEnsembleRegressor: aggregate_function: expected one of {_AGGREGATES}, got {aggregate_function!r}"
-        )
-    scores, _ = trees.scores(features(X, "TreeEnsembleRegressor"), n_targets, aggregate_function)
+        raise InvalidModelError(f"aggregate_function: expected one of {_AGGREGATES}, got {aggregate_function!r}")
+    scores, _ = trees.scores(features(X), n_targets, aggregate_function)
     base = _numbers(base_values, base_values_as_tensor)
     if base.size == n_targets:
         scores = scores + base
-    return as_float_output(_finished(scores, post_transform, "TreeEnsembleRegressor"), context)
+    return as_float_output(_finished(scores, post_transform), context)
 
 
-def _finished(scores: Array, post_transform: str, what: str) -> Array:
+def _finished(scores: Array, post_transform: str) -> Array:
     """Post-transformed scores; of the transforms only PROBIT applies to a single column."""
     if scores.shape[1] == 1 and post_transform != "PROBIT":
         return scores
-    return post_transformed(scores, post_transform, what)
+    return post_transformed(scores, post_transform)
 
 
 @op("TreeEnsembleClassifier", (1, 3, 5), domain=DOMAIN)
@@ -260,9 +255,8 @@ def tree_ensemble_classifier(
     `_one_voter`. Raises InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleClassifier.html#treeensembleclassifier-3
     """
-    labels = class_labels(classlabels_int64s, classlabels_strings, "TreeEnsembleClassifier")
+    labels = class_labels(classlabels_int64s, classlabels_strings)
     trees = _build(
-        "TreeEnsembleClassifier",
         {
             "treeids": nodes_treeids,
             "nodeids": nodes_nodeids,
@@ -276,7 +270,7 @@ def tree_ensemble_classifier(
         (class_treeids, class_nodeids, class_ids, _numbers(class_weights, class_weights_as_tensor)),
     )
     base = _numbers(base_values, base_values_as_tensor)
-    scores, voted = trees.scores(features(X, "TreeEnsembleClassifier"), len(labels), "SUM")
+    scores, voted = trees.scores(features(X), len(labels), "SUM")
     voters = np.unique(trees.vote_target)
     if len(labels) == 2 and len(voters) == 1 and base.size < 2:
         chosen, z = _one_voter(scores, int(voters[0]), base, trees.vote_weight, post_transform)
@@ -285,7 +279,7 @@ def tree_ensemble_classifier(
         scores[:, : base.size] += base
         voted[:, : base.size] = True
     chosen = np.where(voted, scores, -np.inf).argmax(axis=1)
-    z = post_transformed(scores, post_transform, "TreeEnsembleClassifier")
+    z = post_transformed(scores, post_transform)
     return labels[chosen], as_float_output(z, context)
 
 
@@ -301,7 +295,7 @@ def _one_voter(scores: Array, voter: int, base: Array, weights: Array, post_tran
     chosen = (score > (0.5 if probability else 0)).astype(np.int64)
     if voter == 1:
         pair = np.stack([np.zeros_like(score), score], axis=1)
-        return chosen, post_transformed(pair, post_transform, "TreeEnsembleClassifier")
+        return chosen, post_transformed(pair, post_transform)
     return chosen, with_second_class(score[:, None], post_transform, symmetric=not probability)
 
 
@@ -334,8 +328,7 @@ def tree_ensemble(
     """
     if not 0 <= aggregate_function < len(_AGGREGATES) or not 0 <= post_transform < len(POST_TRANSFORMS):
         raise InvalidModelError(
-            f"TreeEnsemble: aggregate_function, post_transform: expected 0..3 and 0..4, got {aggregate_function}, "
-            f"{post_transform}"
+            f"aggregate_function, post_transform: expected 0..3 and 0..4, got {aggregate_function}, {post_transform}"
         )
     interior, leaves = len(nodes_featureids), len(leaf_targetids)
 
@@ -363,8 +356,8 @@ def tree_ensemble(
         vote_weight=leaf_weights.reshape(-1),
         members=_member_sets(modes, membership_values),
     )
-    scores, _ = trees.scores(features(X, "TreeEnsemble"), n_targets, _AGGREGATES[aggregate_function])
-    return narrow(_finished(scores, POST_TRANSFORMS[post_transform], "TreeEnsemble"), X)
+    scores, _ = trees.scores(features(X), n_targets, _AGGREGATES[aggregate_function])
+    return narrow(_finished(scores, POST_TRANSFORMS[post_transform]), X)
 
 
 def _member_sets(modes: Array, membership_values: Array | None) -> dict[int, Array]:
@@ -376,5 +369,5 @@ def _member_sets(modes: Array, membership_values: Array | None) -> dict[int, Arr
     runs = np.split(values, np.nonzero(np.isnan(values))[0] + 1)
     sets: list[Array] = [part[~np.isnan(part)] for part in runs]
     if len(sets) < len(nodes):
-        raise InvalidModelError(f"TreeEnsemble: membership_values: expected {len(nodes)} sets, got {len(sets)}")
+        raise InvalidModelError(f"membership_values: expected {len(nodes)} sets, got {len(sets)}")
     return {int(node): members for node, members in zip(nodes, sets, strict=False)}
