@@ -10,7 +10,7 @@ import pytest
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Graph, TensorType
-from webdnn_onnx.infer import infer
+from webdnn_onnx.infer import analyse, infer
 from webdnn_onnx.load import load
 from webdnn_onnx.passes import optimize
 from webdnn_onnx.specialize import specialize
@@ -67,6 +67,17 @@ def symbols_of(graph: Graph) -> dict[str, int]:
     return {name: SIZES.get(name, 2) for name in names}
 
 
+def feeds_of(graph: Graph, name: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """Inputs that the model accepts, and the sizes of its symbolic dimensions."""
+    if "silero" in name:
+        feeds = {key: np.full(shape, 0.1, np.float32) for key, shape in SILERO.items()} | {"sr": np.array(16000)}
+        return feeds, {"input.dim0": 1, "input.dim1": 576, "state.dim1": 1}
+    sizes = symbols_of(graph)
+    if "fcn" in name:
+        sizes = dict.fromkeys(sizes, 16)
+    return inputs_of(graph, sizes), sizes
+
+
 def untyped(graph: Graph) -> list[str]:
     """Names of tensors without a rank, in nested graphs too."""
     found = [
@@ -97,13 +108,7 @@ def test_branches_decided_by_sizes_are_typed(shared: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_optimized_graph_computes_the_same(shared: Path, name: str) -> None:
     graph = infer(load(shared / "models" / name))
-    sizes = symbols_of(graph)
-    if "fcn" in name:
-        sizes = dict.fromkeys(sizes, 16)
-    feeds = inputs_of(graph, sizes)
-    if "silero" in name:
-        feeds = {name: np.zeros(shape, np.float32) + 0.1 for name, shape in SILERO.items()} | {"sr": np.array(16000)}
-        sizes = {"input.dim0": 1, "input.dim1": 576, "state.dim1": 1}
+    feeds, sizes = feeds_of(graph, name)
     optimized = optimize(graph)
     expected = Interpreter(graph).run(feeds)
     got = Interpreter(optimized).run(feeds)
@@ -126,3 +131,26 @@ def test_specialized_model_has_fixed_shapes(shared: Path) -> None:
     names = sorted({name for value in graph.inputs for dim in value.shape for name in free_symbols(dim)})
     fixed = specialize(graph, dims=dict.fromkeys(names, 4))
     assert all(isinstance(dim, int) for value in fixed.outputs for dim in value.shape)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_inferred_shapes_and_elements_are_those_that_run(shared: Path, name: str) -> None:
+    analysed = analyse(load(shared / "models" / name))
+    graph = analysed.graph
+    feeds, sizes = feeds_of(graph, name)
+    values = dict(feeds)
+    Interpreter(graph).run(feeds, observe=values.__setitem__)
+    for symbol, binding in graph.bindings.items():
+        if binding.value in values:
+            array = np.asarray(values[binding.value])
+            at = binding.index
+            sizes[symbol] = int(array.reshape(-1)[at]) if at >= 0 else array.shape[-1 - at]
+    for value in graph.values.values():
+        if value.name not in values or not isinstance(value.type, TensorType):
+            continue
+        array = np.asarray(values[value.name])
+        assert (value.name, array.dtype) == (value.name, value.dtype.numpy)
+        assert (value.name, array.shape) == (value.name, tuple(evaluate(dim, sizes) for dim in value.shape))
+        if value.name in analysed.elements:
+            elements = [evaluate(dim, sizes) for dim in analysed.elements[value.name]]
+            assert (value.name, elements) == (value.name, array.reshape(-1).tolist())

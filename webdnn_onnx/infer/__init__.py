@@ -26,9 +26,11 @@ def infer(graph: Graph) -> Graph:
     Dimensions are expressions over the symbols of the inputs. A dimension that depends on the elements of a run-time
     tensor is an expression over signed symbols `<value>[<index>]`; one that only running the graph tells (NonZero,
     Unique, ...) is a symbol `<value>.dim<axis>`. `bindings` says where both get their values. An operator without a
-    rule keeps the types that the file declares for its outputs.
+    rule keeps the types that the file declares for its outputs; elsewhere a declared shape that differs from the
+    inferred one is out of date and ignored.
 
-    Raises ShapeError or DTypeError where a node contradicts its inputs, or a declared type what is inferred.
+    Raises ShapeError or DTypeError where a node contradicts its inputs, DTypeError where a declared element type
+    differs from the inferred one.
     """
     return analyse(graph).graph
 
