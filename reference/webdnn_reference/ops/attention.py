@@ -6,6 +6,8 @@ the probabilities to that type in between.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from webdnn_onnx.dtypes import DType
@@ -74,28 +76,28 @@ def attention(
         offset = nonpad_kv_seqlen.reshape(-1, 1, 1, 1) - queries
     position = offset + np.arange(queries)[:, None]
     key = np.arange(keys)
-    allowed = np.ones((1, 1, queries, keys), np.bool_)
+    conditions = []
     if is_causal:
-        allowed = allowed & (key <= position)
+        conditions.append(key <= position)
     if left_window_size >= 0:
-        allowed = allowed & (key >= position - left_window_size)
+        conditions.append(key >= position - left_window_size)
     if right_window_size >= 0:
-        allowed = allowed & (key <= position + right_window_size)
+        conditions.append(key <= position + right_window_size)
     if nonpad_kv_seqlen is not None:
-        allowed = allowed & (key < nonpad_kv_seqlen.reshape(-1, 1, 1, 1))
+        conditions.append(key < nonpad_kv_seqlen.reshape(-1, 1, 1, 1))
     biased = capped
     if attn_mask is not None:
         mask = _full_mask(attn_mask, keys)
         if mask.dtype == np.bool_:
-            allowed = allowed & mask
+            conditions.append(mask)
         else:
             biased = biased + widen(mask).astype(q.dtype)
-            allowed = allowed & ~np.isneginf(widen(mask))
-    biased = np.where(allowed, biased, -np.inf).astype(q.dtype)
+            conditions.append(~np.isneginf(widen(mask)))
+    allowed = functools.reduce(np.logical_and, conditions) if conditions else None
+    if allowed is not None:
+        biased = np.where(allowed, biased, -np.inf).astype(q.dtype)
     logits = in_precision(biased, softmax_precision, context.float64)
-    if softmax_precision is not None and not context.float64:
-        logits = logits.astype(np.result_type(logits, np.float32))
-    probabilities = in_precision(masked_softmax(logits, allowed), softmax_precision, context.float64).astype(q.dtype)
+    probabilities = in_precision(masked_softmax(logits), softmax_precision, context.float64).astype(q.dtype)
     y = weighted_values(probabilities, widen(v).astype(q.dtype))
     if Q.ndim == 3:
         y = join_heads(y)

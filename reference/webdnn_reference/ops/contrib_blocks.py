@@ -16,6 +16,10 @@ def unpacked(packed: Array, bits: int) -> Array:
     """Unsigned integers of `bits` bits from the bytes along the last axis, low-order bits first."""
     if bits == 8:
         return packed
+    if 8 % bits == 0:
+        shifts = np.arange(0, 8, bits, dtype=np.uint8)
+        pieces = (packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
+        return np.asarray(pieces.reshape(*packed.shape[:-1], -1))
     stream = np.unpackbits(packed, axis=-1, bitorder="little")
     count = stream.shape[-1] // bits
     groups = stream[..., : count * bits].reshape(*packed.shape[:-1], count, bits)

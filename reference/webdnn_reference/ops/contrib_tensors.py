@@ -9,6 +9,7 @@ from webdnn_reference.numeric import Array, axis_of, narrow, scalar_int, widen
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.grid_sample import sample
 from webdnn_reference.ops.indexing import gather_nd_11
+from webdnn_reference.ops.ml_common import squared_distances
 from webdnn_reference.ops.structure import pad_11, trilu
 from webdnn_reference.ops.structure_filled import range_11
 from webdnn_reference.registry import Context, op
@@ -103,7 +104,7 @@ def cdist(A: Array, B: Array, *, metric: str = "sqeuclidean") -> Array:
         raise InvalidModelError(f"metric: expected euclidean or sqeuclidean, got {metric!r}")
     if A.ndim != 2 or B.ndim != 2 or A.shape[1] != B.shape[1]:
         raise ShapeError(f"A, B: expected [M, N] and [K, N], got {list(A.shape)} and {list(B.shape)}")
-    squares = np.square(A[:, None] - B[None]).sum(axis=2)
+    squares = squared_distances(A, B)
     return np.asarray(squares if metric == "sqeuclidean" else np.sqrt(squares))
 
 

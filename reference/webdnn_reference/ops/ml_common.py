@@ -24,10 +24,12 @@ __all__ = [
     "features",
     "post_transformed",
     "probit",
+    "squared_distances",
     "with_second_class",
 ]
 
 DOMAIN = "ai.onnx.ml"
+_DIFFERENCES_AT_ONCE = 1 << 22
 
 POST_TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 """In the order of TreeEnsemble's enumeration."""
@@ -70,6 +72,16 @@ def probit(p: Array) -> Array:
     with np.errstate(invalid="ignore"):
         outside = np.where(np.abs(y) == 1, np.copysign(np.inf, y), np.nan)
     return np.where(np.abs(y) < 1, np.sqrt(2) * x, outside).astype(p.dtype)
+
+
+def squared_distances(a: Array, b: Array) -> Array:
+    """Squared Euclidean distances between rows. a: [N, F], b: [M, F] -> [N, M]."""
+    result = np.empty((len(a), len(b)), np.result_type(a, b))
+    step = max(_DIFFERENCES_AT_ONCE // max(b.size, 1), 1)
+    for start in range(0, len(a), step):
+        difference = a[start : start + step, None] - b
+        result[start : start + step] = np.einsum("nmf,nmf->nm", difference, difference)
+    return result
 
 
 def post_transformed(scores: Array, post_transform: str) -> Array:

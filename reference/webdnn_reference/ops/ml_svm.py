@@ -17,6 +17,7 @@ from webdnn_reference.ops.ml_common import (
     features,
     post_transformed,
     probit,
+    squared_distances,
     with_second_class,
 )
 from webdnn_reference.registry import Context, op
@@ -123,8 +124,7 @@ def _kernel(rows: Array, vectors: Array, kernel_type: str, kernel_params: Sequen
         case "SIGMOID":
             return np.asarray(np.tanh(gamma * products + coef0))
         case "RBF":
-            difference = rows[:, None] - vectors
-            return np.asarray(np.exp(-gamma * (difference * difference).sum(axis=2)))
+            return np.asarray(np.exp(-gamma * squared_distances(rows, vectors)))
     raise InvalidModelError(f"kernel_type: expected LINEAR, POLY, RBF or SIGMOID, got {kernel_type!r}")
 
 

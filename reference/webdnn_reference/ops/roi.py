@@ -12,6 +12,8 @@ from webdnn_reference.registry import op
 
 __all__ = ["max_roi_pool", "roi_align", "roi_align_10"]
 
+_SAMPLES_AT_ONCE = 1 << 22
+
 
 @op("RoiAlign", 10)
 def roi_align_10(
@@ -96,14 +98,18 @@ def _roi_align(
     grids = np.maximum(grids, 0)
     y = np.zeros((len(rois), X.shape[1], *pooled), image.dtype)
     for grid in np.unique(grids, axis=0):
-        if grid.min() == 0:
+        if grid.min() == 0 or y.size == 0:
             continue
         (group,) = np.nonzero((grids == grid).all(axis=1))
-        rows, columns = (_sample_positions(start[group, i], bins[group, i], pooled[i], int(grid[i])) for i in range(2))
-        shares = _shares(image[batch_indices[group]], rows, columns)
-        samples = shares.sum(axis=0) if mode == "avg" else shares.max(axis=0)
-        samples = samples.reshape(len(group), X.shape[1], pooled[0], int(grid[0]), pooled[1], int(grid[1]))
-        y[group] = samples.mean(axis=(3, 5)) if mode == "avg" else samples.max(axis=(3, 5))
+        per_region = X.shape[1] * int(np.prod(grid)) * pooled[0] * pooled[1]
+        for part in np.array_split(group, -(-len(group) * per_region // _SAMPLES_AT_ONCE)):
+            rows, columns = (
+                _sample_positions(start[part, axis], bins[part, axis], pooled[axis], int(grid[axis]))
+                for axis in range(2)
+            )
+            samples = _sampled(image[batch_indices[part]], rows, columns, np.add if mode == "avg" else np.maximum)
+            samples = samples.reshape(len(part), X.shape[1], pooled[0], int(grid[0]), pooled[1], int(grid[1]))
+            y[part] = samples.mean(axis=(3, 5)) if mode == "avg" else samples.max(axis=(3, 5))
     return narrow(y, X)
 
 
@@ -114,21 +120,23 @@ def _sample_positions(start: Array, bin_size: Array, bins: int, samples: int) ->
     return positions
 
 
-def _shares(images: Array, rows: Array, columns: Array) -> Array:
-    """What each of the four neighbours contributes to the bilinear samples at the crossings of rows and columns.
+def _sampled(images: Array, rows: Array, columns: Array, combine: np.ufunc) -> Array:
+    """The weighted four neighbours, combined, of the positions where rows and columns cross.
 
-    images: [K, C, H, W], rows: [K, R], columns: [K, S] -> [4, K, C, R, S]. Positions up to one pixel outside take the
+    images: [K, C, H, W], rows: [K, R], columns: [K, S] -> [K, C, R, S]. Positions up to one pixel outside take the
     value at the border, those further out are zero.
     """
     region = np.arange(len(images))[:, None, None]
     height, width = images.shape[2:]
     channels_last = images.transpose(0, 2, 3, 1)
-    shares = [
-        channels_last[region, y[:, :, None], x[:, None, :]] * (y_weight[:, :, None] * x_weight[:, None, :])[..., None]
-        for y, y_weight in _linear_taps(rows, height)
-        for x, x_weight in _linear_taps(columns, width)
-    ]
-    return np.stack(shares).transpose(0, 1, 4, 2, 3)
+    result: Array | None = None
+    for y, y_weight in _linear_taps(rows, height):
+        for x, x_weight in _linear_taps(columns, width):
+            weight = (y_weight[:, :, None] * x_weight[:, None, :])[..., None]
+            share = channels_last[region, y[:, :, None], x[:, None, :]] * weight
+            result = share if result is None else combine(result, share)
+    assert result is not None  # there are two taps along each axis
+    return result.transpose(0, 3, 1, 2)
 
 
 def _linear_taps(x: Array, size: int) -> list[tuple[Array, Array]]:
