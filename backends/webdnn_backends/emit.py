@@ -22,11 +22,13 @@ class LaunchShape:
 
 @dataclass(frozen=True)
 class Emitted:
-    """files: by name. records: the manifest's record of each kernel, in order. shapes: likewise. texts: each kernel as a
-    person reads it. requires: features and limits that the device must have."""
+    """files: by name. records: the manifest's record of each kernel, in order. shapes: likewise. texts: each kernel
+    as a person reads it. requires: features and limits that the device must have. scratch: bytes of local arrays that
+    each thread needs."""
 
     files: Mapping[str, bytes]
     records: tuple[Mapping[str, Any], ...]
     shapes: tuple[LaunchShape, ...]
     texts: tuple[str, ...] = ()
     requires: Mapping[str, Any] = field(default_factory=dict)
+    scratch: int = 0

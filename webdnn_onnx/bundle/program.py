@@ -92,6 +92,8 @@ def program_record(
         record["hostKernels"] = list(host[1].records)
     if emitted.requires:
         record["requires"] = emitted.requires
+    if emitted.scratch:
+        record["scratchBytes"] = emitted.scratch
     return record
 
 

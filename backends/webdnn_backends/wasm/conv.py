@@ -46,7 +46,8 @@ class Conv:
 
     batch, out_height, out_width, in_height, in_width: sizes, those of the input with its padding. channels: of the
     input. group: how many. x, w: buffers; w is packed by `pack_conv_weights` or `pack_depthwise_weights`.
-    store(n, pixel, channel, value): writes one or four output channels of a pixel counted row by row.
+    store(n, pixel, channel, value): writes one or four output channels of a pixel counted row by row. folded: whether
+    `store` takes pixels counted through all images, with n = 0.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Conv:
     x: str = "x"
     w: str = "w"
     parameters: tuple[str, ...] = ()
+    folded: bool = True
 
     @property
     def pointwise(self) -> bool:
@@ -79,7 +81,7 @@ def conv2d(conv: Conv, tile: Tile) -> Kernel:
     pixels = mul(conv.out_height, conv.out_width)
     image: Expr = Var("n")
     batch: list[tuple[str, int | Expr]] = [("n", conv.batch)]
-    if conv.pointwise and conv.group == 1:
+    if conv.pointwise and conv.group == 1 and conv.folded:
         pixels, image, batch = mul(conv.batch, pixels), Const(0), []
     if conv.group > 1:
         batch.append(("g", conv.group))

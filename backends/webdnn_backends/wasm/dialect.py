@@ -8,7 +8,7 @@ range `begin, end` of its flattened outermost parallel loops. Local arrays lie a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from webdnn_backends.ir.decompose import Definition
 from webdnn_backends.ir.loops import (
@@ -78,7 +78,10 @@ def emit_module(kernels: Sequence[Kernel], *, relaxed: bool = False, threads: bo
 
 def build_module(kernels: Sequence[Kernel], *, relaxed: bool = False, threads: bool = False) -> Module:
     """The module before it is encoded."""
-    compiled = [compile_kernel(kernel, relaxed=relaxed) for kernel in kernels]
+    chosen = [
+        kernel if relaxed or kernel.plain is None else replace(kernel.plain, name=kernel.name) for kernel in kernels
+    ]
+    compiled = [compile_kernel(kernel, relaxed=relaxed) for kernel in chosen]
     helpers: dict[str, Function] = {}
     waiting = [definition for item in compiled for definition in item.helpers]
     while waiting:
@@ -91,6 +94,10 @@ def build_module(kernels: Sequence[Kernel], *, relaxed: bool = False, threads: b
     index = {function.name: i for i, function in enumerate(functions) if not function.exported}
     linked = tuple(_link(function, index) for function in functions)
     return Module(linked, globals=(Global("scratch"),), shared_memory=threads)
+
+
+def _variant(kernel: Kernel, relaxed: bool) -> Kernel:
+    return kernel if relaxed or kernel.plain is None else replace(kernel.plain, name=kernel.name)
 
 
 def _link(function: Function, index: dict[str, int]) -> Function:

@@ -8,14 +8,14 @@ from webdnn_backends.emit import Emitted, LaunchShape
 from webdnn_backends.ir.loops import Kernel, Loop, LoopKind
 from webdnn_backends.te.compile import Target
 from webdnn_backends.te.fuse import Policy
-from webdnn_backends.te.generic import GenericOptions
 from webdnn_backends.te.simplify import IndexAlgebra
-from webdnn_backends.wasm.dialect import emit_module, is_parallel
+from webdnn_backends.wasm.dialect import emit_module, is_parallel, scratch_bytes
+from webdnn_backends.wasm.schedule import OPTIONS, implement
 from webdnn_onnx.symbolic import Dim
 
 __all__ = ["TARGET", "emit"]
 
-TARGET = Target("wasm", Policy(tensors=16), GenericOptions(lanes=4, parallel=False), channels_last=True)
+TARGET = Target("wasm", Policy(tensors=16), OPTIONS, channels_last=True, implement=implement)
 
 _VARIANTS = {
     "kernels.wasm": (False, False),
@@ -31,7 +31,7 @@ def emit(kernels: Sequence[Kernel]) -> Emitted:
         name: emit_module(kernels, relaxed=relaxed, threads=threads) for name, (relaxed, threads) in _VARIANTS.items()
     }
     records = tuple({"name": kernel.name, "export": kernel.name, "parallel": is_parallel(kernel)} for kernel in kernels)
-    return Emitted(files, records, tuple(_shape(kernel) for kernel in kernels))
+    return Emitted(files, records, tuple(_shape(kernel) for kernel in kernels), scratch=scratch_bytes(kernels))
 
 
 def _shape(kernel: Kernel) -> LaunchShape:

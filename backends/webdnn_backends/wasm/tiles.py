@@ -172,7 +172,7 @@ class _Task:
         """The tiles of one panel; columns: how many there are (None: all)."""
         most = self.tile.rows
         vectors = -(-columns // _VECTOR) if isinstance(columns, int) else 2
-        if vectors == 1 and most * 2 <= _COMMON_ROWS:
+        if vectors == 1 and most * 2 <= _COMMON_ROWS and self.rows % (most * 2) == 0:
             most *= 2
         tiles = floor_div(rows_here, most)
         out: list[Stmt] = []

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import wasmtime
 
-from webdnn_backends.ir.loops import Kernel
+from webdnn_backends.ir.loops import Access, Kernel
 from webdnn_backends.wasm.dialect import emit_module, is_parallel, scratch_bytes
 from webdnn_backends.wasm.emit import LOWEST_ADDRESS
 from webdnn_onnx.dtypes import DType
@@ -85,6 +85,8 @@ def _run(
         function(store, *places, *parameters, *part)
     for place, buffer in zip(places, kernel.buffers, strict=True):
         array = buffers[buffer.name]
+        if buffer.access is Access.READ:
+            continue
         size = len(packed(array))
         array[:] = unpacked(bytes(memory.read(store, place, place + size)), array.dtype, len(array))
 
