@@ -178,10 +178,13 @@ class Printer:
                 return False
 
     def select(self, expr: Select) -> Code:
-        """A value; a branch where a choice loads, so that only the chosen one is read."""
+        """A value; a branch where both choices load, so that only one is read.
+
+        A load that is guarded by a condition may be carried out all the same: WGSL confines it to the buffer.
+        """
         condition = self.value(expr.condition)
-        scalar = expr.condition.lanes == 1
-        if scalar and any(isinstance(part, Load) for side in (expr.true, expr.false) for part in subexpressions(side)):
+        loads = [any(isinstance(part, Load) for part in subexpressions(side)) for side in (expr.true, expr.false)]
+        if expr.condition.lanes == 1 and all(loads):
             name = self.fresh()
             lines = [f"var {name}: {type_name(expr.type, expr.lanes)};", f"if ({condition.text}) {{"]
             outer, self.pending = self.pending, []

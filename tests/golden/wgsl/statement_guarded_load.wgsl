@@ -8,11 +8,5 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let index = (group.y * groups.x + group.x) * 64u + local.x;
   if (index >= u32(n)) { return; }
   let i = i32(index);
-  var t1_: f32;
-  if (i < 5) {
-    t1_ = x[i];
-  } else {
-    t1_ = -1f;
-  }
-  y[i] = t1_;
+  y[i] = select(-1f, x[i], i < 5);
 }
