@@ -281,6 +281,12 @@ def legacy() -> Iterator[Case]:
         ("Crop", {"border": [1, 1, 1, 2]}),
     ):
         yield Case(f"legacy/{op}", op, [x], attributes, domain="")
+    yield Case("legacy/LayerNormalization", "LayerNormalization", [x, f32(7), f32(7)], {"epsilon": 1e-3}, domain="")
+    for across in (0, 1):
+        for variance in (0, 1):
+            attributes = {"across_channels": across, "normalize_variance": variance}
+            name = f"legacy/MeanVarianceNormalization/{across}{variance}"
+            yield Case(name, "MeanVarianceNormalization", [f32(2, 3, 4, 5)], attributes, domain="")
     yield Case("legacy/Crop/scale", "Crop", [x], {"border": [1, 1, 1, 2], "scale": [2, 3]}, domain="")
     starts, ends, axes = np.array([1, 0]), np.array([-1, 9]), np.array([2, 3])
     yield Case("legacy/DynamicSlice", "DynamicSlice", [x, starts, ends, axes], domain="")

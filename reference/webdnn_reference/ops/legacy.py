@@ -1,6 +1,7 @@
 """Operators of the ai.onnx domain that left the specification, or never were in it, and are still met in files.
 
-Their schemas are those that onnxruntime registers.
+Their schemas are those that onnxruntime registers. LayerNormalization is among them because its optimizer has written
+it into models of any opset, long before opset 17.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, axis_of, narrow, single, widen
 from webdnn_reference.ops.activations import softplus_of
+from webdnn_reference.ops.normalization_layer import layer_normalization
 from webdnn_reference.ops.structure import slice_10
 from webdnn_reference.registry import Context, op
 
@@ -20,6 +22,7 @@ __all__ = [
     "crop",
     "dynamic_slice",
     "image_scaler",
+    "mean_variance_normalization_1",
     "parametric_softplus",
     "scale",
     "scaled_tanh",
@@ -84,6 +87,29 @@ def crop(input: Array, *, border: Sequence[int] = (0, 0, 0, 0), scale: Sequence[
 def dynamic_slice(data: Array, starts: Array, ends: Array, axes: Array | None = None) -> Array:
     """Slices along axes, as Slice-10 without steps."""
     return slice_10(data, starts, ends, axes)
+
+
+op("LayerNormalization", 1)(layer_normalization)
+
+
+@op("MeanVarianceNormalization", 1)
+def mean_variance_normalization_1(
+    input: Array,
+    *,
+    across_channels: int = 0,
+    normalize_variance: int = 1,
+) -> Array:
+    """Zero mean, and unit variance if asked for, of each channel over the whole batch, or of all channels together.
+
+    input: float[N, C, H, W] -> same shape and dtype. 1e-9 is added to the standard deviation.
+    """
+    axes = tuple(axis for axis in range(input.ndim) if axis != 1 or across_channels)
+    x = widen(input)
+    centred = x - x.mean(axis=axes, keepdims=True)
+    if not normalize_variance:
+        return narrow(centred, input)
+    deviation = np.sqrt(np.square(centred).mean(axis=axes, keepdims=True))
+    return narrow(centred / (deviation + x.dtype.type(1e-9)), input)
 
 
 @op("SimplifiedLayerNormalization", 1)
