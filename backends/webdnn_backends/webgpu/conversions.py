@@ -29,6 +29,9 @@ def type_name(type: Scalar, lanes: int = 1) -> str:
     return _NAMES[type] if lanes == 1 else f"vec{lanes}<{_NAMES[type]}>"
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 def literal(value: bool | int | float, type: Scalar) -> tuple[Code, tuple[str, ...]]:
     """The text of a constant and the private variables that it reads."""
     if type is Scalar.BOOL:
@@ -49,6 +52,8 @@ def literal(value: bool | int | float, type: Scalar) -> tuple[Code, tuple[str, .
         text = "bitcast<f32>(infinity_bits)"
         return Code(text if number > 0 else f"-{text}", ATOM if number > 0 else UNARY), ("infinity_bits",)
     text = np.format_float_positional(number, trim="-") if 1e-4 <= abs(number) < 1e9 or number == 0 else str(number)
+    if abs(float(text)) > _LARGEST:
+        text = repr(float(number))  # the shortest text rounds beyond float32, which WGSL refuses
     return Code(f"{text}f", UNARY if math.copysign(1, number) < 0 else ATOM), ()
 
 
