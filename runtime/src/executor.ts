@@ -15,6 +15,7 @@ import {
   type Program,
   type RunStep,
   type Step,
+  type StepKind,
 } from "./manifest.ts";
 import { buffersOf, type Plan } from "./plan.ts";
 import { bytesOf, storedBytes, storedLength, viewOf, type Tensor, type TypedArray, type Value } from "./tensors.ts";
@@ -28,7 +29,7 @@ export type Observer = {
 export type ObservationPoint = {
   /** Position of the step; inside of control flow, one position per level. */
   readonly path: readonly number[];
-  readonly kind: ReturnType<typeof stepKind>;
+  readonly kind: StepKind;
   /** Kernel or host function, where the step runs one. */
   readonly name: string | undefined;
   /** The buffers that the step names. */
@@ -94,6 +95,10 @@ export class Executor {
     }
     if ("copy" in step) return this.frame.copy(...step.copy);
     if ("bind" in step) return this.bind(step.bind);
+    if ("define" in step) {
+      for (const [symbol, dim] of step.define) this.frame.symbols.set(symbol, evaluate(dim, this.frame.symbols));
+      return undefined;
+    }
     if ("host" in step) return this.host(step);
     if ("if" in step) return this.branch(step, [...path, index]);
     if ("loop" in step) return this.loop(step.loop, [...path, index]);

@@ -213,6 +213,7 @@ function checkSteps(steps: readonly Step[], program: Program, symbols: ReadonlyS
       buffers.push(...step.args);
       dims.push(...(step.params ?? []), ...(step.grid ?? []), step.extent ?? 0);
     } else if ("copy" in step) buffers.push(...step.copy);
+    else if ("define" in step) for (const pair of step.define) dims.push(...pair);
     else if ("bind" in step) {
       for (const [symbol, buffer] of step.bind) {
         buffers.push(buffer);

@@ -88,6 +88,7 @@ export type Step =
   | RunStep
   | { readonly copy: readonly [source: number, target: number] }
   | { readonly bind: readonly (readonly [symbol: string, buffer: number, index: number])[] }
+  | { readonly define: readonly (readonly [symbol: string, dim: Dim])[] }
   | HostStep
   | { readonly if: number; readonly then: readonly Step[]; readonly else: readonly Step[] }
   | { readonly loop: Loop };
@@ -124,9 +125,12 @@ export function piecesOf(weight: Weight): readonly Piece[] {
   return weight.encoding === "int8" ? [...weight.pieces, ...weight.scales] : weight.pieces;
 }
 
+const STEP_KINDS = ["run", "copy", "bind", "define", "host", "if", "loop"] as const;
+export type StepKind = (typeof STEP_KINDS)[number];
+
 /** The key that says what a step does. */
-export function stepKind(step: Step, where = "step"): "run" | "copy" | "bind" | "host" | "if" | "loop" {
-  for (const kind of ["run", "copy", "bind", "host", "if", "loop"] as const) if (kind in step) return kind;
+export function stepKind(step: Step, where = "step"): StepKind {
+  for (const kind of STEP_KINDS) if (kind in step) return kind;
   throw new ModelError(`model.json: ${where}: unknown step ${JSON.stringify(step)}`);
 }
 

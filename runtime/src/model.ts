@@ -205,42 +205,44 @@ export class LocalModel implements Model {
 
   /** Checks the inputs, all of them before anything is touched. */
   private prepare(inputs: Inputs): Feed {
-    const { backend, program } = this.engine;
+    const { backend, program, runner } = this.engine;
     const known = this.inputs.map(({ name }) => name);
     for (const name of Object.keys(inputs)) {
       if (!known.includes(name))
         throw new InputError(`model '${this.name}' has no input '${name}': its inputs are ${known.join(", ")}`);
     }
-    const symbols: Symbols = new Map();
+    const given: Symbols = new Map();
     const values = new Map<number, Value>();
     const uploads = new Map<number, Uint8Array>();
     const overrides = new Map<number, Storage>();
     const copies = new Map<number, Storage>();
-    const checks: (() => void)[] = [];
+    /** What has to wait until every input has given its symbols their values. */
+    const checks: ((symbols: Symbols) => void)[] = [];
     this.inputs.forEach((port, index) => {
       const slot = program.inputs[index];
-      const given = inputs[port.name] as InputValue | undefined;
+      const value = inputs[port.name] as InputValue | undefined;
       const type = tensorType(port);
       if (!type) {
-        if (given === undefined && !("optional" in port)) throw this.missing(port.name);
-        values.set(slot, (given ?? null) as Value);
+        if (value === undefined && !("optional" in port)) throw this.missing(port.name);
+        values.set(slot, (value ?? null) as Value);
         return;
       }
-      if (given === undefined) throw this.missing(port.name);
-      const { dims, data } = checkInput(port.name, type.dtype, type.shape, given, symbols);
-      checks.push(() => {
+      if (value === undefined) throw this.missing(port.name);
+      const { dims, data } = checkInput(port.name, type.dtype, type.shape, value, given);
+      checks.push((symbols) => {
         checkShape(type.shape, dims, symbols, `input '${port.name}'`);
       });
       if (program.buffers[slot].role === "value") values.set(slot, { dtype: type.dtype, dims, data } as Tensor);
       else if ("mapAsync" in data) {
-        checks.push(() => {
+        checks.push((symbols) => {
           const storage = this.adopt(port.name, data, evaluate(program.buffers[slot].bytes, symbols));
           // An output of an earlier run would be read and written at once.
           (backend.owns?.(data) ? copies : overrides).set(slot, storage);
         });
       } else uploads.set(slot, bytesOf(data as TypedArray));
     });
-    for (const check of checks) check();
+    const symbols = runner.complete(given);
+    for (const check of checks) check(symbols);
     if (backend.lost) throw backend.lost;
     return { symbols, values, uploads, overrides, copies };
   }

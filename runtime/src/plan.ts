@@ -30,6 +30,7 @@ export function buffersOf(step: Step): number[] {
   if ("run" in step) return [...step.args];
   if ("copy" in step) return [...step.copy];
   if ("bind" in step) return step.bind.map(([, buffer]) => buffer);
+  if ("define" in step) return [];
   if ("host" in step) return [...step.args, ...step.outs].filter(present);
   if ("if" in step) return [step.if];
   if ("loop" in step) {
@@ -46,6 +47,7 @@ export class Outline {
   /** Symbols that get their value while the program runs: sizes that use them are not known beforehand. */
   readonly late = new Set<string>();
   readonly isStatic: boolean;
+  private readonly definitions: (readonly [symbol: string, dim: Dim])[] = [];
 
   constructor(
     readonly program: Program,
@@ -60,6 +62,7 @@ export class Outline {
     walkSteps(program.steps, (step, path) => {
       for (const buffer of buffersOf(step)) touch(buffer, path[0]);
       if ("bind" in step) for (const [symbol] of step.bind) this.late.add(symbol);
+      if ("define" in step) for (const pair of step.define) this.define(pair, path.length > 1);
       if ("loop" in step) for (const symbol of [step.loop.symbol, step.loop.count]) if (symbol) this.late.add(symbol);
     });
     for (const buffer of program.outputs) touch(buffer, program.steps.length);
@@ -71,6 +74,18 @@ export class Outline {
         (typeof buffer.bytes === "number" && (layout === "arena" ? buffer.offset : buffer.slot) !== undefined)
       );
     });
+  }
+
+  private define([symbol, dim]: readonly [string, Dim], nested: boolean): void {
+    if (nested || this.usesLate(dim)) this.late.add(symbol);
+    else this.definitions.push([symbol, dim]);
+  }
+
+  /** The symbols that follow from those of the inputs, added to them. */
+  complete(symbols: Symbols): Symbols {
+    const complete: Symbols = new Map(symbols);
+    for (const [symbol, dim] of this.definitions) complete.set(symbol, evaluate(dim, complete));
+    return complete;
   }
 
   usesLate(dim: Dim): boolean {

@@ -1,6 +1,7 @@
 // A program on a backend: plans kept ready for the shapes seen last, runs one at a time.
 
 import type { Backend, Storage } from "./backend.ts";
+import type { Symbols } from "./dims.ts";
 import { Executor, type Watch } from "./executor.ts";
 import { Frame, type Feed } from "./frame.ts";
 import { findKernel, type KernelModule } from "./js.ts";
@@ -25,6 +26,11 @@ export class ProgramRunner {
   ) {
     this.outline = new Outline(program, backend.layout);
     for (const kernel of program.hostKernels ?? []) findKernel(module, kernel);
+  }
+
+  /** Symbols of the inputs, and those that the program defines by them. */
+  complete(symbols: Symbols): Symbols {
+    return this.outline.complete(symbols);
   }
 
   private plan(feed: Feed): Plan {

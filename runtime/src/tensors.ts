@@ -87,6 +87,20 @@ export interface GPUTensor<D extends DType = DType> {
 /** Anything a value slot holds: a tensor, a sequence, an optional (null is "none"), a map. */
 export type Value = Tensor | readonly Value[] | ReadonlyMap<string | bigint | number, Value> | null;
 
+/** An input, by the array that carries it: the generated index.d.ts says it so. */
+export type InputTensor<A> =
+  | A
+  | { readonly data: A; readonly dims: readonly number[]; readonly dtype?: DType }
+  | { readonly buffer: GPUBuffer; readonly dims: readonly number[] }
+  | GPUBuffer;
+
+/** An output, by the array that carries it. */
+export interface OutputTensor<A> {
+  readonly dtype: DType;
+  readonly dims: readonly number[];
+  readonly data: A;
+}
+
 /**
  * What may be given for an input: the array alone where the shape is fixed, or the array (or GPU buffer) with its
  * dims.

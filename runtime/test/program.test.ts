@@ -165,6 +165,34 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
     await model.dispose();
   });
 
+  test.skipIf(skip)("definitions abbreviate sizes, those of inputs before the run and late ones in it", async () => {
+    const parts: Parts = {
+      // 0 x, 1 found (a slot), 2 dense, 3 y, 4 doubled
+      buffers: [
+        f32("input", ["half", 2]),
+        slot("float32", ["m"]),
+        f32("temporary", ["size"]),
+        f32("output", ["m"]),
+        f32("output", ["n"]),
+      ],
+      steps: [
+        { define: [["n", ["*", "half", 2]]] },
+        run("double", [0, 4], ["n"]),
+        { host: "positive", args: [0], outs: [1], options: { scale: 1 } },
+        { bind: [["m", 1, -1]] },
+        { define: [["size", ["max", "m", 1]]] },
+        { copy: [1, 2] },
+        run("increment", [2, 3], ["m"]),
+      ],
+      inputs: [x(["half", 2])],
+      outputs: [y(["m"]), { name: "all", dtype: "float32", shape: ["n"] }],
+      symbols: ["half", "n", "m", "size"],
+    };
+    const outputs = await once(parts, { x: { data: F32(1, -1, 2, 3), dims: [2, 2] } });
+    expect(outputs.y.data).toEqual(F32(2, 3, 4));
+    expect(outputs.all.data).toEqual(F32(2, -2, 4, 6));
+  });
+
   test.skipIf(skip)("a loop collects elements of a number that nobody knows", async () => {
     const parts: Parts = {
       buffers: [f32("input"), i32("input"), f32("temporary"), f32("temporary"), slot("float32", ["count", 1])],

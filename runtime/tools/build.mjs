@@ -26,6 +26,12 @@ const banner = (name) => ({ js: `// webdnn-onnx runtime, ${name}. MIT License.` 
 
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist, { recursive: true });
+/** Lets the classic layer take `load` from elsewhere, so that the runtime is not in a bundle twice. */
+const loadFrom = (resolution) => ({
+  name: "load-from",
+  setup: ({ onResolve }) => onResolve({ filter: /^\.\/load\.ts$/ }, () => resolution),
+});
+
 await Promise.all([
   build({
     ...common,
@@ -47,6 +53,7 @@ await Promise.all([
     entryPoints: ["src/classic.ts"],
     outfile: "dist/webdnn.classic.mjs",
     format: "esm",
+    plugins: [loadFrom({ path: "./webdnn.js", external: true })],
     banner: banner("the first WebDNN's interface, ES module"),
   }),
   build({
@@ -55,8 +62,7 @@ await Promise.all([
     outfile: "dist/webdnn.classic.js",
     format: "iife",
     globalName: "WebDNN",
-    define: { "import.meta.url": "scriptUrl" },
-    inject: ["tools/script-url.js"],
+    plugins: [loadFrom({ path: join(root, "tools/lazy-load.js") })],
     banner: banner("the first WebDNN's interface, classic script"),
   }),
 ]);
@@ -70,10 +76,13 @@ writeFileSync(join(dist, "webdnn.d.ts"), bundleDeclarations(types, "index"));
 writeFileSync(join(dist, "webdnn.classic.d.ts"), bundleDeclarations(types, "classic"));
 rmSync(types, { recursive: true });
 
+/** What a converted model's folder gets a copy of; the rest is for those who install the npm package. */
+const inBundles = ["webdnn.js", "webdnn.d.ts", "webdnn.worker.js", "webdnn.classic.js"];
+
 rmSync(packaged, { recursive: true, force: true });
 mkdirSync(packaged, { recursive: true });
+for (const name of inBundles) copyFileSync(join(dist, name), join(packaged, name));
 for (const name of readdirSync(dist).sort()) {
-  copyFileSync(join(dist, name), join(packaged, name));
   const bytes = readFileSync(join(dist, name));
   const packed = gzipSync(bytes, { level: 9 }).length;
   console.log(`${name.padEnd(24)} ${String(bytes.length).padStart(7)} bytes ${String(packed).padStart(7)} gzipped`);
