@@ -7,6 +7,7 @@ from webdnn_backends.te.fuse import Policy
 from webdnn_backends.te.generic import GenericOptions
 from webdnn_backends.webgpu.dialect import emit_program, objection
 from webdnn_backends.webgpu.profile import DEFAULT
+from webdnn_backends.webgpu.schedule import implement
 
 __all__ = ["TARGET", "emit"]
 
@@ -15,6 +16,7 @@ TARGET = Target(
     Policy(tensors=DEFAULT.max_storage_buffers_per_shader_stage - 1),
     GenericOptions(lanes=1, parallel=True),
     channels_last=True,
+    implement=implement,
     objection=objection,
 )
 

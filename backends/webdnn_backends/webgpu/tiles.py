@@ -8,8 +8,9 @@ and guarded stores; extents may be symbolic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from webdnn_backends.ir.build import add, apply, f32, floor_div, floor_mod, i32, mul, select
 from webdnn_backends.ir.loops import (
@@ -34,7 +35,9 @@ from webdnn_backends.ir.loops import (
 )
 from webdnn_backends.ir.scalars import Op, Scalar
 
-__all__ = ["TILES", "Product", "Tile", "choose_tile", "row_product", "tiled_product"]
+__all__ = ["TILES", "Product", "Row", "Tile", "choose_tile", "row_product", "tiled_product"]
+
+Row: TypeAlias = Mapping[str, Expr]
 
 _ZERO4 = Splat(f32(0.0), 4)
 
@@ -43,21 +46,23 @@ _ZERO4 = Splat(f32(0.0), 4)
 class Product:
     """One matrix product, or a batch of them.
 
-    m, n, k: extents. batch: extent of the variable `batch`, which the callbacks may use. left(m, k, lanes) and
-    right(k, n, lanes): elements of A along k and of B along n; they are asked for four lanes, from a multiple of four,
-    only where `left_vectors` and `right_vectors` say so. store(m, n, value): writes one column, or four from a multiple
-    of four where `store_vectors` holds.
+    m, n, k: extents. batch: extent of the variable `batch`, which the callbacks may use. rows(m): the coordinates of a
+    row, computed once and handed to `left` and `store`. left(row, k, lanes) and right(k, n, lanes): elements of A along
+    k and of B along n; they are asked for four lanes, from a multiple of four, only where `left_vectors` and
+    `right_vectors` say so. store(row, n, value): writes one column, or four from a multiple of four where
+    `store_vectors` holds.
     """
 
     name: str
-    buffers: tuple[BufferParameter, ...]
     m: int | Expr
     n: int | Expr
     k: int | Expr
-    left: Callable[[Expr, Expr, int], Expr]
+    rows: Callable[[Expr], Row]
+    left: Callable[[Row, Expr, int], Expr]
     right: Callable[[Expr, Expr, int], Expr]
-    store: Callable[[Expr, Expr, Expr], tuple[Stmt, ...]]
+    store: Callable[[Row, Expr, Expr], tuple[Stmt, ...]]
     batch: int | Expr = 1
+    buffers: tuple[BufferParameter, ...] = ()
     parameters: tuple[str, ...] = ()
     left_vectors: bool = False
     right_vectors: bool = False
@@ -118,15 +123,17 @@ def tiled_product(product: Product, tile: Tile) -> Kernel:
     rows = [add(mul(y, tile.row_block), i) for i in range(tile.row_block)]
     columns = [add(mul(x, 4), tile.across * 4 * j) for j in range(tile.column_block // 4)]
     start = mul(Var("block"), tile.depth)
+    copied = _copied_rows(product, tile)
     body: tuple[Stmt, ...] = (
         Local("first_row", Scalar.I32, mul(Var("tile_row"), tile.rows)),
         Local("first_column", Scalar.I32, mul(Var("tile_column"), tile.columns)),
         *(Local(_sum(i, j), Scalar.F32, _ZERO4, lanes=4) for i in range(len(rows)) for j in range(len(columns))),
+        *(statement for row in copied for statement in row.declared),
         Loop(
             "block",
             blocks,
             (
-                *_fill_left(product, tile, start),
+                *_fill_left(product, tile, start, copied),
                 *_fill_right(product, tile, start),
                 Barrier(),
                 _multiply(tile, rows, columns),
@@ -188,23 +195,49 @@ def _copies(tile: Tile, elements: int) -> Iterator[Expr]:
         yield add(flat, turn * invocations)
 
 
-def _fill_left(product: Product, tile: Tile, start: Expr) -> Iterator[Stmt]:
+@dataclass(frozen=True)
+class _CopiedRow:
+    """One vec4 of A that an invocation copies in every step: its number in the tile, and its row's coordinates."""
+
+    number: Expr
+    m: Expr
+    row: Row
+    declared: tuple[Stmt, ...]
+
+
+def _copied_rows(product: Product, tile: Tile) -> list[_CopiedRow]:
+    """The coordinates of the rows that this invocation copies, in registers: they stay the same along k."""
+    found = []
+    for turn, number in enumerate(_copies(tile, tile.rows * tile.depth)):
+        m: Expr = add(Var("first_row"), floor_div(number, tile.depth // 4))
+        row, declared = _in_registers(product.rows(m), f"copy_{turn}")
+        found.append(_CopiedRow(number, m, row, declared))
+    return found
+
+
+def _in_registers(row: Row, prefix: str) -> tuple[Row, tuple[Stmt, ...]]:
+    names = {name: f"{prefix}_{at}" for at, name in enumerate(row) if not isinstance(row[name], Const)}
+    declared = tuple(Local(register, Scalar.I32, row[name]) for name, register in names.items())
+    return {name: Var(names[name]) if name in names else row[name] for name in row}, declared
+
+
+def _fill_left(product: Product, tile: Tile, start: Expr, copied: list[_CopiedRow]) -> Iterator[Stmt]:
     """Rows of A, four elements along k at a time, as left_tile[row][k]."""
     width = tile.depth // 4
-    for number in _copies(tile, tile.rows * tile.depth):
-        row, k = floor_div(number, width), mul(floor_mod(number, width), 4)
-        m, depth = add(Var("first_row"), row), add(start, k)
-        inside = _below(m, product.m, tile.rows)
+    for copy in copied:
+        depth = add(start, mul(floor_mod(copy.number, width), 4))
+        inside = _below(copy.m, product.m, tile.rows)
         if product.left_vectors:
-            value = _guard(_both(inside, _below(depth, product.k, tile.depth)), product.left(m, depth, 4), _ZERO4)
+            guard = _both(inside, _below(depth, product.k, tile.depth))
+            value = _guard(guard, product.left(copy.row, depth, 4), _ZERO4)
         else:
             lanes = []
             for lane in range(4):
                 at = add(depth, lane)
                 guard = _both(inside, _below(at, product.k, tile.depth))
-                lanes.append(_guard(guard, product.left(m, at, 1), f32(0.0)))
+                lanes.append(_guard(guard, product.left(copy.row, at, 1), f32(0.0)))
             value = Vector(tuple(lanes))
-        yield Store("left_tile", mul(number, 4), value)
+        yield Store("left_tile", mul(copy.number, 4), value)
 
 
 def _fill_right(product: Product, tile: Tile, start: Expr) -> Iterator[Stmt]:
@@ -252,19 +285,20 @@ def _multiply(tile: Tile, rows: list[Expr], columns: list[Expr]) -> Stmt:
 def _store(product: Product, rows: list[Expr], columns: list[Expr]) -> Iterator[Stmt]:
     """The epilogue of every row and column inside the matrix."""
     for i, m in enumerate(rows):
-        statements: list[Stmt] = []
+        row, declared = _in_registers(product.rows(m), f"out_{i}")
+        statements: list[Stmt] = list(declared)
         for j, n in enumerate(columns):
-            statements += _store_columns(product, m, n, Var(_sum(i, j), Scalar.F32, 4))
+            statements += _store_columns(product, row, n, Var(_sum(i, j), Scalar.F32, 4))
         yield If(apply(Op.LT, m, i32(product.m)), tuple(statements))
 
 
-def _store_columns(product: Product, m: Expr, n: Expr, total: Var) -> Iterator[Stmt]:
+def _store_columns(product: Product, row: Row, n: Expr, total: Var) -> Iterator[Stmt]:
     if product.store_vectors:
-        yield If(apply(Op.LT, n, i32(product.n)), product.store(m, n, total))
+        yield If(apply(Op.LT, n, i32(product.n)), product.store(row, n, total))
         return
     for lane in range(4):
         at = add(n, lane)
-        yield If(apply(Op.LT, at, i32(product.n)), product.store(m, at, Lane(total, lane)))
+        yield If(apply(Op.LT, at, i32(product.n)), product.store(row, at, Lane(total, lane)))
 
 
 def row_product(product: Product, *, slices: int = 16) -> Kernel:
@@ -272,7 +306,8 @@ def row_product(product: Product, *, slices: int = 16) -> Kernel:
 
     Each of 16 x `slices` invocations sums its part of k for four columns; the parts are added in workgroup memory.
     """
-    x, y, m = Var("across"), Var("down"), Var("row")
+    x, y = Var("across"), Var("down")
+    row, declared = _in_registers(product.rows(Var("row")), "at")
     n = add(mul(Var("tile_column"), 64), mul(x, 4))
     total = Var("total", Scalar.F32, 4)
     k = Var("depth")
@@ -281,10 +316,11 @@ def row_product(product: Product, *, slices: int = 16) -> Kernel:
     else:
         lanes = [add(n, lane) for lane in range(4)]
         weights = Vector(tuple(_guard(_below(at, product.n, 64), product.right(k, at, 1), f32(0.0)) for at in lanes))
-    term = Assign("total", apply(Op.FMA, Splat(product.left(m, k, 1), 4), weights, total))
+    term = Assign("total", apply(Op.FMA, Splat(product.left(row, k, 1), 4), weights, total))
     mine = floor_div(add(i32(product.k), add(mul(y, -1), slices - 1)), slices)
     part = Load("parts", mul(add(mul(Var("slice"), 16), x), 4), Scalar.F32, 4)
     body: tuple[Stmt, ...] = (
+        *declared,
         Local("total", Scalar.F32, _ZERO4, lanes=4),
         Loop("depth", mine, (term,), LoopKind.SERIAL, y, slices),
         Store("parts", mul(add(mul(y, 16), x), 4), total),
@@ -293,7 +329,7 @@ def row_product(product: Product, *, slices: int = 16) -> Kernel:
             apply(Op.EQ, y, Const(0)),
             (
                 Loop("slice", Const(slices - 1), (Assign("total", apply(Op.ADD, total, part)),), start=Const(1)),
-                *_store_columns(product, m, n, total),
+                *_store_columns(product, row, n, total),
             ),
         ),
     )

@@ -15,7 +15,7 @@ from webdnn_backends.ir.probes import Probe
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.ir.verify import verify
 from webdnn_backends.webgpu import emit
-from webdnn_backends.webgpu.tiles import TILES, Product, Tile, choose_tile, row_product, tiled_product
+from webdnn_backends.webgpu.tiles import TILES, Product, Row, Tile, choose_tile, row_product, tiled_product
 from webdnn_onnx.dtypes import DType
 
 TILE_IDS = [f"{tile.rows}x{tile.columns}x{tile.depth}" for tile in TILES]
@@ -28,15 +28,15 @@ def relu_product(m: int, n: int, k: int, batch: int = 1, *, symbolic: bool = Fal
     columns: int | Expr = Var("n") if symbolic else n
     depth: int | Expr = Var("k") if symbolic else k
 
-    def left(row: Expr, at: Expr, lanes: int) -> Expr:
-        return Load("a", add(mul(add(mul(Var("batch"), rows), row), depth), at), Scalar.F32, lanes)
+    def left(row: Row, at: Expr, lanes: int) -> Expr:
+        return Load("a", add(mul(add(mul(Var("batch"), rows), row["m"]), depth), at), Scalar.F32, lanes)
 
     def right(at: Expr, column: Expr, lanes: int) -> Expr:
         return Load("b", add(mul(add(mul(Var("batch"), depth), at), columns), column), Scalar.F32, lanes)
 
-    def store(row: Expr, column: Expr, value: Expr) -> tuple[Stmt, ...]:
+    def store(row: Row, column: Expr, value: Expr) -> tuple[Stmt, ...]:
         zero: Expr = f32(0.0) if value.lanes == 1 else Splat(f32(0.0), 4)
-        at = add(mul(add(mul(Var("batch"), rows), row), columns), column)
+        at = add(mul(add(mul(Var("batch"), rows), row["m"]), columns), column)
         return (Store("y", at, apply(Op.MAX, value, zero)),)
 
     buffers = (
@@ -48,7 +48,22 @@ def relu_product(m: int, n: int, k: int, batch: int = 1, *, symbolic: bool = Fal
     deep = not symbolic and k % 4 == 0
     name = f"matmul_relu_{batch}x{m}x{n}x{k}{'_symbolic' if symbolic else ''}"
     return (
-        Product(name, buffers, rows, columns, depth, left, right, store, batch, tuple(sizes), deep, wide, wide),
+        Product(
+            name,
+            rows,
+            columns,
+            depth,
+            lambda m: {"m": m},
+            left,
+            right,
+            store,
+            batch,
+            buffers,
+            tuple(sizes),
+            deep,
+            wide,
+            wide,
+        ),
         sizes,
     )
 

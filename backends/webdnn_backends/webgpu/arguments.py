@@ -1,0 +1,189 @@
+"""The arguments of a scheduled kernel, and what happens to a sum before it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from webdnn_backends.ir import build
+from webdnn_backends.ir.build import add, apply
+from webdnn_backends.ir.loops import (
+    Access,
+    Apply,
+    Bitcast,
+    BufferParameter,
+    Cast,
+    Const,
+    Expr,
+    Kernel,
+    Load,
+    Read,
+    Reduce,
+    ReduceOp,
+    Select,
+    Splat,
+    Stmt,
+    Store,
+    Var,
+    Vector,
+    subexpressions,
+)
+from webdnn_backends.ir.rewrite import substitute
+from webdnn_backends.ir.scalars import Scalar
+from webdnn_backends.te.access import position
+from webdnn_backends.te.implementation import ScheduleContext
+from webdnn_backends.te.simplify import IndexAlgebra, strides
+from webdnn_backends.te.tensors import Call, Stage
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.symbolic import Dim, free_symbols, symbol
+from webdnn_onnx.symbolic import substitute as substitute_dim
+
+__all__ = ["Arguments", "Epilogue", "only_sum", "outside", "stride"]
+
+
+@dataclass
+class Arguments:
+    """Buffers and parameters of the kernel of one stage, named as they are asked for. sizes: symbol -> parameter."""
+
+    stage: Stage
+    context: ScheduleContext
+    buffers: dict[str, BufferParameter] = field(default_factory=dict)
+    sizes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [self.stage.output]
+        names += [part.tensor for part in subexpressions(self.stage.body) if isinstance(part, Read)]
+        dims = [size for name in names for size in self.context.tensors[name].shape]
+        dims += [axis.extent for reduce in self.stage.reductions for axis in reduce.axes]
+        for name in sorted({name for size in dims for name in free_symbols(size)}):
+            self.sizes[name] = f"size{len(self.sizes)}"
+
+    def buffer(self, tensor: str, dtype: DType | None = None) -> str:
+        """The kernel's name for a tensor that it reads."""
+        if tensor not in self.buffers:
+            dtype = self.context.tensors[tensor].dtype if dtype is None else dtype
+            self.buffers[tensor] = BufferParameter(f"in{len(self.buffers)}", dtype, Access.READ)
+        return self.buffers[tensor].name
+
+    def dim(self, size: Dim) -> int | Expr:
+        """A size over the kernel's parameters."""
+        renamed = substitute_dim(size, {old: symbol(new) for old, new in self.sizes.items()})
+        return renamed if isinstance(renamed, int) else build.dim(renamed)
+
+    def place(self, tensor: str, indices: Sequence[Expr]) -> Expr:
+        """The flat position of an element, over the kernel's parameters."""
+        values: dict[str, Expr] = {old: Var(new) for old, new in self.sizes.items()}
+        return substitute(position(self.context, tensor, indices), values)
+
+    def target(self) -> Expr:
+        """Where the stage's element goes, over its axes."""
+        axes = [Const(0) if axis.extent == 1 else axis.var for axis in self.stage.axes]
+        return self.place(self.stage.output, axes)
+
+    def call(self, kernel: Kernel) -> Call:
+        """The call of the finished kernel, which was built before all its buffers were known."""
+        out = BufferParameter("out", self.context.tensors[self.stage.output].dtype, Access.WRITE)
+        buffers = (*self.buffers.values(), out)
+        kernel = replace(kernel, buffers=buffers, parameters=tuple(self.sizes.values()))
+        tensors = (*self.buffers, self.stage.output)
+        return Call(kernel, tensors, tuple(symbol(name) for name in self.sizes), self.stage.source)
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """The stage's body around its sum. column: the stage axis along which vectors lie."""
+
+    arguments: Arguments
+    reduce: Reduce
+    column: str
+
+    def store(self, values: Mapping[str, Expr], total: Expr) -> tuple[Stmt, ...]:
+        """Compute and write one or four elements; values: of the stage's axes."""
+        value = self._visit(self.arguments.stage.body, values, total)
+        if value.lanes != total.lanes:
+            value = Splat(value, total.lanes)
+        return (Store("out", substitute(self.arguments.target(), values), value),)
+
+    def vectors(self) -> bool:
+        """Whether four neighbouring columns can be stored at once."""
+        stored = self.arguments.context.tensors[self.arguments.stage.output].dtype
+        if stored.bits != 32 or stride(self.arguments.target(), self.column) != 1:
+            return False
+        for part in outside(self.arguments.stage, self.reduce):
+            if part.type in (Scalar.I64, Scalar.U64):
+                return False
+            if isinstance(part, Select) and any(isinstance(inner, Read) for inner in subexpressions(part)):
+                return False
+        return True
+
+    def _visit(self, part: Expr, values: Mapping[str, Expr], total: Expr) -> Expr:
+        def visit(inner: Expr) -> Expr:
+            return self._visit(inner, values, total)
+
+        if part == self.reduce:
+            return total
+        match part:
+            case Read(tensor=tensor, indices=indices, type=type):
+                return self._load(tensor, indices, type, values, total.lanes)
+            case Var(name=name) if name == self.column and total.lanes == 4:
+                return Vector(tuple(add(values[name], k) for k in range(4)))
+            case Var(name=name):
+                return values.get(name, Var(self.arguments.sizes.get(name, name)))
+            case Apply(op=op, args=args):
+                return apply(op, *map(visit, args))
+            case Cast(to=to, arg=arg):
+                return Cast(to, visit(arg))
+            case Bitcast(type=type, arg=arg):
+                return Bitcast(type, visit(arg))
+            case Select(condition=condition, true=true, false=false):
+                return build.select(visit(condition), visit(true), visit(false))
+            case _:
+                return part
+
+    def _load(
+        self, tensor: str, indices: tuple[Expr, ...], type: Scalar, values: Mapping[str, Expr], lanes: int
+    ) -> Expr:
+        place, buffer = self.arguments.place(tensor, indices), self.arguments.buffer(tensor)
+        step = stride(place, self.column) if lanes == 4 else 0
+        if step == 0:
+            return Load(buffer, substitute(place, values), type)
+        if step == 1:
+            return Load(buffer, substitute(place, values), type, 4)
+        each = [{**values, self.column: add(values[self.column], k)} for k in range(4)]
+        return Vector(tuple(Load(buffer, substitute(place, item), type) for item in each))
+
+
+def stride(place: Expr, axis: str) -> Dim | None:
+    """How far apart neighbours along an axis lie, if evenly."""
+    found = strides(IndexAlgebra({}).to_dim(place), (axis,))
+    return None if found is None else found[axis]
+
+
+def only_sum(stage: Stage) -> Reduce | None:
+    """The one sum in float32 that the stage's body holds, if it holds no other reduction."""
+    found = set(stage.reductions)
+    reduce = next(iter(found)) if len(found) == 1 else None
+    return reduce if reduce is not None and reduce.op is ReduceOp.SUM and reduce.type is Scalar.F32 else None
+
+
+def outside(stage: Stage, reduce: Reduce) -> Iterator[Expr]:
+    """Every part of the stage's body that is not in the sum."""
+    return _parts_outside(stage.body, lambda part: part == reduce)
+
+
+def _parts_outside(part: Expr, inside: Callable[[Expr], bool]) -> Iterator[Expr]:
+    if inside(part):
+        return
+    yield part
+    children: tuple[Expr, ...] = ()
+    match part:
+        case Apply(args=args) | Vector(args=args):
+            children = args
+        case Cast(arg=arg) | Bitcast(arg=arg):
+            children = (arg,)
+        case Select(condition=condition, true=true, false=false):
+            children = (condition, true, false)
+        case _:
+            pass
+    for child in children:
+        yield from _parts_outside(child, inside)

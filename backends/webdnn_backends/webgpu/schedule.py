@@ -1,0 +1,291 @@
+"""Which stages get the tiled kernels: sums of products that separate into rows and columns, in float32.
+
+A matrix product and a convolution are one case here: the sum's terms are `left * right`; the column axis is the one
+that only `right` depends on, the row axes are those that it does not depend on, and axes of both are a batch. A
+convolution's rows are its output positions, its columns the output channels, and its left operand is gathered from
+the image, zeros outside. Constant right operands are packed when the model is compiled, as [k][column].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from webdnn_backends.ir.build import add, floor_div, floor_mod, i32, mul, select
+from webdnn_backends.ir.loops import (
+    Apply,
+    Axis,
+    Bitcast,
+    Cast,
+    Const,
+    Expr,
+    Load,
+    Read,
+    Reduce,
+    Select,
+    Stmt,
+    Var,
+    subexpressions,
+)
+from webdnn_backends.ir.rewrite import free_variables, substitute
+from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.te.implementation import Implementation, PackedConstant, ScheduleContext
+from webdnn_backends.te.naming import stage_name
+from webdnn_backends.te.simplify import IndexAlgebra, strides
+from webdnn_backends.te.tensors import ConvHint, MatMulHint, Stage, Tensor
+from webdnn_backends.webgpu.arguments import Arguments, Epilogue, only_sum, outside, stride
+from webdnn_backends.webgpu.tiles import Product, choose_tile, row_product, tiled_product
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.symbolic import Dim, product
+
+__all__ = ["implement"]
+
+_FEW_ROWS = 8
+_EPILOGUE = (Read, Var, Const, Apply, Cast, Bitcast, Select)
+
+
+def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
+    """The kernel of a stage, or the reason why the generic schedule should take it."""
+    if not isinstance(stage.hint, ConvHint | MatMulHint):
+        return "the generic schedule serves it as well"
+    reduce = only_sum(stage)
+    if reduce is None or not all(isinstance(part, _EPILOGUE) for part in outside(stage, reduce)):
+        return "what is fused with the sum is no epilogue"
+    sides = _sides(reduce)
+    if sides is None:
+        return "the terms of the sum are no products of two elements"
+    found = _separate(stage, context, reduce, *sides)
+    if isinstance(found, str):
+        turned = _separate(stage, context, reduce, *sides[::-1])
+        found = found if isinstance(turned, str) else turned
+    return found if isinstance(found, str) else found.implementation()
+
+
+def _sides(reduce: Reduce) -> tuple[Expr, Expr] | None:
+    """The factors of the terms: elements, or elements where they lie inside and else zero."""
+    match reduce.body:
+        case Apply(op=Op.MUL, args=(left, right)) if _is_element(left) and _is_element(right):
+            return left, right
+        case Select(condition=condition, true=Apply(op=Op.MUL, args=(left, right)), false=Const(value=0.0)):
+            return (Select(condition, left, Const(0.0, Scalar.F32)), right) if _is_element(left) else None
+        case _:
+            return None
+
+
+def _is_element(expr: Expr) -> bool:
+    match expr:
+        case Read(type=Scalar.F32):
+            return True
+        case Select(condition=condition, true=Read(type=Scalar.F32), false=Const(value=0.0)):
+            return not any(isinstance(part, Read) for part in subexpressions(condition))
+        case _:
+            return False
+
+
+def _separate(stage: Stage, context: ScheduleContext, reduce: Reduce, left: Expr, right: Expr) -> _Contraction | str:
+    if not isinstance(right, Read):
+        return "no operand is read without a condition"
+    read = left.true if isinstance(left, Select) else left
+    assert isinstance(read, Read), "an element is a read, perhaps guarded"
+    if {context.tensors[item.tensor].dtype for item in (read, right)} != {DType.FLOAT32}:
+        return "an element type other than float32"
+    axes = [stage.axes[axis] for axis in context.layout(stage.output) if stage.axes[axis].extent != 1]
+    of_left, of_right = free_variables(left), free_variables(right)
+    columns = [axis for axis in axes if axis.name in of_right and axis.name not in of_left]
+    if len(columns) != 1:
+        return f"{len(columns)} axes depend on one operand only, where there is to be one of columns"
+    batch = [axis for axis in axes if axis.name in of_right and axis.name in of_left]
+    rows = [axis for axis in axes if axis.name not in of_right]
+    depth = tuple(axis for axis in reduce.axes if axis.extent != 1)
+    return _Contraction(stage, context, reduce, left, read, right, tuple(rows), columns[0], tuple(batch), depth)
+
+
+@dataclass(frozen=True)
+class _Contraction:
+    stage: Stage
+    context: ScheduleContext
+    reduce: Reduce
+    left: Expr
+    read: Read
+    right: Read
+    rows: tuple[Axis, ...]
+    column: Axis
+    batch: tuple[Axis, ...]
+    depth: tuple[Axis, ...]
+
+    def implementation(self) -> Implementation:
+        arguments = Arguments(self.stage, self.context)
+        epilogue = Epilogue(arguments, self.reduce, self.column.name)
+        depth = self._depth_order(arguments)
+        packed = self._packed(depth)
+        m, n, k = (
+            arguments.dim(product([axis.extent for axis in axes])) for axes in (self.rows, (self.column,), depth)
+        )
+        batch = arguments.dim(product([axis.extent for axis in self.batch]))
+        flat = self._rows_are_flat(arguments)
+        ones: dict[str, Expr] = {
+            axis.name: Const(0) for axis in (*self.stage.axes, *self.reduce.axes) if axis.extent == 1
+        }
+        batches = _split(Var("batch"), self.batch, arguments)
+        source, place = arguments.buffer(self.read.tensor), arguments.place(self.read.tensor, self.read.indices)
+        left_vectors = self._left_vectors(place, depth)
+
+        def position(at: Expr) -> dict[str, Expr]:
+            if flat:
+                return {**{axis.name: Const(0) for axis in self.rows[:-1]}, self.rows[-1].name: at}
+            return _split(at, self.rows, arguments)
+
+        def left(row: Mapping[str, Expr], at: Expr, lanes: int) -> Expr:
+            values = {**ones, **batches, **row, **_split(at, depth, arguments)}
+            value: Expr = Load(source, substitute(place, values), Scalar.F32, lanes)
+            if isinstance(self.left, Select):
+                sizes: dict[str, Expr] = {old: Var(new) for old, new in arguments.sizes.items()}
+                condition = substitute(substitute(self.left.condition, sizes), values)
+                zero = Const(0.0, Scalar.F32)
+                value = select(condition, value, zero)
+            return value
+
+        weights = arguments.buffer(packed.tensor.name if packed else self.right.tensor, DType.FLOAT32)
+        if packed:
+            padded = packed.tensor.shape[1]
+
+            def right(at: Expr, column: Expr, lanes: int) -> Expr:
+                return Load(weights, add(mul(at, i32(int(str(padded)))), column), Scalar.F32, lanes)
+
+            right_vectors = True
+        else:
+            far = arguments.place(self.right.tensor, self.right.indices)
+
+            def right(at: Expr, column: Expr, lanes: int) -> Expr:
+                values = {**ones, **batches, **_split(at, depth, arguments), self.column.name: column}
+                return Load(weights, substitute(far, values), Scalar.F32, lanes)
+
+            right_vectors = stride(far, self.column.name) == 1 and isinstance(n, int) and n % 4 == 0
+
+        def store(row: Mapping[str, Expr], column: Expr, value: Expr) -> tuple[Stmt, ...]:
+            return epilogue.store({**ones, **batches, **row, self.column.name: column}, value)
+
+        multiplication = Product(
+            name=stage_name(self.stage, self.context),
+            m=m,
+            n=n,
+            k=k,
+            rows=position,
+            left=left,
+            right=right,
+            store=store,
+            batch=batch,
+            left_vectors=left_vectors and isinstance(k, int) and k % 4 == 0,
+            right_vectors=right_vectors,
+            store_vectors=epilogue.vectors() and isinstance(n, int) and n % 4 == 0,
+        )
+        if isinstance(m, int) and m <= _FEW_ROWS:
+            kernel = row_product(multiplication)
+        else:
+            kernel = tiled_product(multiplication, choose_tile(m, n, batch))
+        return Implementation((arguments.call(kernel),), (), (packed,) if packed else ())
+
+    def _depth_order(self, arguments: Arguments) -> tuple[Axis, ...]:
+        """The axes of the sum, the one along which the left operand lies densest last."""
+        place = arguments.place(self.read.tensor, self.read.indices)
+        dense = [axis for axis in self.depth if stride(place, axis.name) == 1]
+        if not dense:
+            return self.depth
+        return (*(axis for axis in self.depth if axis != dense[-1]), dense[-1])
+
+    def _left_vectors(self, place: Expr, depth: tuple[Axis, ...]) -> bool:
+        if not depth or stride(place, depth[-1].name) != 1:
+            return False
+        extent = depth[-1].extent
+        free = isinstance(self.left, Select) and depth[-1].name in free_variables(self.left.condition)
+        return isinstance(extent, int) and extent % 4 == 0 and not free
+
+    def _rows_are_flat(self, arguments: Arguments) -> bool:
+        """Whether the row axes can be counted as one: every access depends on them as on a flat index."""
+        names = [axis.name for axis in self.rows]
+        if len(names) < 2:
+            return bool(names)
+        parts = [*outside(self.stage, self.reduce), *(subexpressions(self.left) if self.left != self.read else ())]
+        conditions = [part for part in parts if isinstance(part, Var) and part.name in names]
+        reads = [part for part in parts if isinstance(part, Read)]
+        if conditions:
+            return False
+        places = [arguments.target(), arguments.place(self.read.tensor, self.read.indices)]
+        places += [arguments.place(part.tensor, part.indices) for part in reads]
+        for place in places:
+            found = strides(IndexAlgebra({}).to_dim(place), tuple(names))
+            if found is None:
+                return False
+            for outer, inner in pairwise(self.rows):
+                if found[outer.name] != found[inner.name] * _as_dim(arguments, inner.extent):
+                    return False
+        return True
+
+    def _packed(self, depth: tuple[Axis, ...]) -> PackedConstant | None:
+        """The right operand as [k][column], columns padded to a multiple of four; None where it is not constant."""
+        array = self.context.constants.get(self.right.tensor)
+        extents = [axis.extent for axis in (*depth, self.column)]
+        if array is None or self.batch or not all(isinstance(extent, int) for extent in extents):
+            return None
+        names = [axis.name for axis in (*depth, self.column)]
+        order: list[str] = []
+        constants: list[int | None] = []
+        for index, size in zip(self.right.indices, array.shape, strict=True):
+            match index:
+                case Var(name=name) if name in names and name not in order:
+                    order.append(name)
+                    constants.append(None)
+                case Const(value=value):
+                    constants.append(int(value))
+                case Var() if size == 1:
+                    constants.append(0)
+                case _:
+                    return None
+        if sorted(order) != sorted(names):
+            return None
+        axes = tuple(order.index(name) for name in names)
+        columns = int(str(extents[-1]))
+        rows = int(str(product(extents[:-1])))
+        padded = -(-columns // 4) * 4
+        key = f"columns/{','.join(map(str, axes))}/{','.join('-' if at is None else str(at) for at in constants)}"
+        tensor = Tensor(f"{self.right.tensor}#{key}", DType.FLOAT32, (rows, padded))
+        pack = partial(_pack_columns, constants=tuple(constants), axes=axes, rows=rows, columns=columns, padded=padded)
+        return PackedConstant(tensor, self.right.tensor, pack, key)
+
+
+def _as_dim(arguments: Arguments, extent: Dim) -> Dim:
+    size = arguments.dim(extent)
+    return size if isinstance(size, int) else IndexAlgebra({}).to_dim(size)
+
+
+def _pack_columns(
+    array: npt.NDArray[Any],
+    *,
+    constants: tuple[int | None, ...],
+    axes: tuple[int, ...],
+    rows: int,
+    columns: int,
+    padded: int,
+) -> npt.NDArray[Any]:
+    chosen = array[tuple(slice(None) if at is None else at for at in constants)]
+    dense = chosen.transpose(axes).reshape(rows, columns)
+    return np.pad(dense, ((0, 0), (0, padded - columns)))
+
+
+def _split(number: Expr, axes: tuple[Axis, ...], arguments: Arguments) -> dict[str, Expr]:
+    """The axes' values at a flat number over them, the last one fastest."""
+    values: dict[str, Expr] = {}
+    rest = number
+    for axis in reversed(axes[1:]):
+        extent = i32(arguments.dim(axis.extent))
+        values[axis.name] = floor_mod(rest, extent)
+        rest = floor_div(rest, extent)
+    if axes:
+        values[axes[0].name] = rest
+    return values
