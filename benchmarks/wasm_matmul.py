@@ -112,7 +112,7 @@ def main(out: Path) -> None:
     kernels: dict[bool, list[Any]] = {True: [], False: []}
     for m, n, k in PRODUCTS:
         a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((m, k), (k, n)))
-        name, tasks = product(m, n, k).name, product_extent(m, n)
+        name, tasks = product(m, n, k).name, product_extent(m, n, k)
         cases.append(_case(out, name, m * n * k, tasks, [a, pack_panels(b)], a @ b))
         for relaxed in (True, False):
             kernels[relaxed].append(matmul(product(m, n, k), RELAXED if relaxed else PLAIN))
@@ -121,7 +121,7 @@ def main(out: Path) -> None:
         x = rng.normal(size=(size, size, channels)).astype(np.float32)
         w = rng.normal(size=(out_channels, channels, side, side)).astype(np.float32)
         y = correlate(x, w, stride)
-        tasks = product_extent(y.shape[0] * y.shape[1], out_channels)
+        tasks = product_extent(y.shape[0] * y.shape[1], out_channels, w[0].size)
         cases.append(_case(out, conv.name, y.size * w[0].size, tasks, [x, pack_conv_weights(w, 1)], y))
         for relaxed in (True, False):
             kernels[relaxed].append(conv2d(conv, RELAXED if relaxed else PLAIN))

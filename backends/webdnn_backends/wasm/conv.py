@@ -106,7 +106,7 @@ def conv2d(conv: Conv, tile: Tile) -> Kernel:
         store=lambda m, n, value: conv.store(image, m, add(mul(group, width), n), value),
         handles=lambda first, count: _pixel_handles(conv, origin, first, count),
     )
-    rows, group_panels = task_shape(pixels, width)
+    rows, group_panels = task_shape(pixels, width, total)
     body = product_tasks(operands, tile, m=pixels, n=width, rows=rows, panels=group_panels, blocks=blocks)
     for name, extent in reversed(batch):
         body = (Loop(name, i32(extent), body, LoopKind.PARALLEL),)

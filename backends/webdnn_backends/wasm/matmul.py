@@ -25,7 +25,7 @@ from webdnn_backends.ir.loops import (
     Var,
 )
 from webdnn_backends.ir.scalars import Op, Scalar
-from webdnn_backends.wasm.tiles import PANEL, Operands, Tile, product_tasks, task_count
+from webdnn_backends.wasm.tiles import COMMON_ROWS, PANEL, Operands, Tile, product_tasks, task_count
 from webdnn_onnx.dtypes import DType
 
 __all__ = [
@@ -42,6 +42,8 @@ __all__ = [
 _LONGEST_SUM = 512
 _BLOCK = 256
 _ENOUGH_TASKS = 16
+_NEAR = 64 * 1024
+_LOW, _TALL = 24, 96
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def matmul(product: MatMul, tile: Tile) -> Kernel:
     """The kernel; its parallel range is batch * row blocks * column groups, whatever the tile."""
     k = i32(product.k)
     blocks, block = _blocking(k)
-    rows, panels = task_shape(product.m, product.n)
+    rows, panels = task_shape(product.m, product.n, product.k)
     start = mul(Var("kb"), block) if blocks != Const(1) else Const(0)
     inner: Expr = k
     if blocks != Const(1):
@@ -106,12 +108,17 @@ def _blocking(k: Expr) -> tuple[Expr, int]:
     return Const(-(-size // block)), block
 
 
-def task_shape(m: int | Expr, n: int | Expr) -> tuple[int, int]:
-    """(rows, panels) of a task: enough work to be worth handing out, few enough rows to stay cached, and enough tasks
-    that threads finish together."""
-    m = int(m.value) if isinstance(m, Const) else m
-    n = int(n.value) if isinstance(n, Const) else n
-    rows = 24 if not isinstance(m, int) or m > 12 else 12
+def task_shape(m: int | Expr, n: int | Expr, k: int | Expr) -> tuple[int, int]:
+    """(rows, panels) of a task: enough work to be worth handing out, and enough tasks that threads finish together.
+
+    A right operand that no near cache holds is fetched anew for every block of rows: then the blocks are taller.
+    """
+    m, n, k = (int(size.value) if isinstance(size, Const) else size for size in (m, n, k))
+    small = isinstance(n, int) and isinstance(k, int) and n * k <= _NEAR
+    rows = _LOW if small else _TALL
+    if isinstance(m, int):
+        blocks = -(-m // rows)
+        rows = max(-(-m // (max(blocks, 1) * COMMON_ROWS)), 1) * COMMON_ROWS
     most = 64
     if isinstance(n, int):
         panels = max(-(-n // PANEL), 1)
@@ -121,9 +128,9 @@ def task_shape(m: int | Expr, n: int | Expr) -> tuple[int, int]:
     return rows, most
 
 
-def product_extent(m: int, n: int) -> int:
+def product_extent(m: int, n: int, k: int) -> int:
     """The parallel range of a product without batch axes."""
-    return task_count(m, n, *task_shape(m, n))
+    return task_count(m, n, *task_shape(m, n, k))
 
 
 def panel_elements(k: int, n: int) -> int:

@@ -270,12 +270,15 @@ def _convolution(stage: Stage, hint: ConvHint, context: ScheduleContext) -> Impl
         return "what is fused with the convolution is no epilogue"
     if {context.tensors[name].dtype for name in (hint.x, hint.w)} != {DType.FLOAT32}:
         return "an element type other than float32"
+    axes = _roles(stage, hint, reduce)
+    if axes is None:
+        return "its axes are not those of the convolution"
     writer = _Writer(stage, context)
     x, copy = _channels_last_input(stage, hint, context)
     if copy is not None:
         context = replace(context, tensors={**context.tensors, x.name: x})
         writer.context = context
-    conv, packed = _conv(stage, hint, writer, reduce, x, copy is None)
+    conv, packed = _conv(axes, hint, writer, reduce, x, copy is None)
     if conv.group == conv.channels == conv.out_channels and conv.group > 1:
         kernel = plain = depthwise_conv2d(conv)
     else:
@@ -284,6 +287,30 @@ def _convolution(stage: Stage, hint: ConvHint, context: ScheduleContext) -> Impl
     if copy is not None:
         calls.insert(0, generic(copy, context, OPTIONS))
     return Implementation(tuple(calls), () if copy is None else (x,), (packed,))
+
+
+def _roles(stage: Stage, hint: ConvHint, reduce: Reduce) -> tuple[Axis, Axis, Axis, Axis] | None:
+    """The stage's axes as batch, channel, row, column; a single pixel may have lost its axes."""
+    if len(stage.axes) == 4:
+        return stage.axes[0], stage.axes[1], stage.axes[2], stage.axes[3]
+    every = {axis.name: axis for axis in stage.axes}
+    single = Axis("", 1)
+    x = [part for part in subexpressions(reduce.body) if isinstance(part, Read) and part.tensor == hint.x]
+    w = [part for part in subexpressions(reduce.body) if isinstance(part, Read) and part.tensor == hint.w]
+    if len(x) != 1 or len(w) != 1:
+        return None
+    image, channel = x[0].indices[0], w[0].indices[0]
+    if any(free_variables(index) & set(every) for index in x[0].indices[2:]):
+        return None
+    found = [every.get(index.name) if isinstance(index, Var) else single for index in (image, channel)]
+    batch, channels = found
+    if batch is None or channels is None or len({axis.name for axis in found if axis} & set(every)) != _long(stage):
+        return None
+    return batch, channels, single, single
+
+
+def _long(stage: Stage) -> int:
+    return sum(axis.extent != 1 for axis in stage.axes)
 
 
 def _channels_last_input(stage: Stage, hint: ConvHint, context: ScheduleContext) -> tuple[Tensor, Stage | None]:
@@ -311,9 +338,10 @@ def _channels_last_input(stage: Stage, hint: ConvHint, context: ScheduleContext)
 
 
 def _conv(
-    stage: Stage, hint: ConvHint, writer: _Writer, reduce: Reduce, x: Tensor, direct: bool
+    axes: tuple[Axis, Axis, Axis, Axis], hint: ConvHint, writer: _Writer, reduce: Reduce, x: Tensor, direct: bool
 ) -> tuple[Conv, PackedConstant]:
-    n_axis, channel_axis, row_axis, column_axis = stage.axes
+    stage = writer.stage
+    n_axis, channel_axis, row_axis, column_axis = axes
     batch, channels, in_height, in_width = x.shape if direct else (x.shape[0], x.shape[3], x.shape[1], x.shape[2])
     weights = writer.context.constants[hint.w]
     assert isinstance(channels, int), "weights are constant, so the channels are"

@@ -28,15 +28,17 @@ from webdnn_backends.ir.loops import (
 )
 from webdnn_backends.ir.scalars import Op, Scalar
 
-__all__ = ["PANEL", "PLAIN", "RELAXED", "Operands", "Tile", "product_tasks"]
+__all__ = ["COMMON_ROWS", "PANEL", "PLAIN", "RELAXED", "Operands", "Tile", "product_tasks"]
 
 PANEL = 8
 """Columns of a panel of the right operand."""
 
+COMMON_ROWS = 12
+"""Both tiles divide it, so that tasks of this many rows are the same in every module."""
+
 _VECTOR = 4
 _MOST_REGISTERS = 12
 _ENOUGH_CHAINS = 8
-_COMMON_ROWS = 12
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def product_tasks(
     blocks: how often the sum is interrupted to keep the panel in the nearest cache; `operands` then see the block's
     number as the variable `kb`, and partial sums wait in an array.
     """
-    assert rows % _COMMON_ROWS == 0, "tasks hold whole tiles of either module"
+    assert rows % COMMON_ROWS == 0, "tasks hold whole tiles of either module"
     m, n = i32(m), i32(n)
     row_blocks = _ceil_div(m, rows)
     groups = _ceil_div(n, PANEL * panels)
@@ -172,7 +174,7 @@ class _Task:
         """The tiles of one panel; columns: how many there are (None: all)."""
         most = self.tile.rows
         vectors = -(-columns // _VECTOR) if isinstance(columns, int) else 2
-        if vectors == 1 and most * 2 <= _COMMON_ROWS and self.rows % (most * 2) == 0:
+        if vectors == 1 and most * 2 <= COMMON_ROWS and self.rows % (most * 2) == 0:
             most *= 2
         tiles = floor_div(rows_here, most)
         out: list[Stmt] = []

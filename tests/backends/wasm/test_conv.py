@@ -80,7 +80,8 @@ def test_convolutions(run: Run, case: tuple[Any, ...], relaxed: bool) -> None:
     kernel = conv2d(conv, RELAXED if relaxed else PLAIN)
     n, oh, ow, oc = expected.shape
     folded = conv.pointwise and conv.group == 1
-    tasks = product_extent(n * oh * ow, oc) if folded else n * conv.group * product_extent(oh * ow, oc // conv.group)
+    pixels, repeats = (n * oh * ow, 1) if folded else (oh * ow, n * conv.group)
+    tasks = repeats * product_extent(pixels, oc // conv.group, w[0].size)
     y = np.zeros(expected.size, np.float32)
     buffers = {"x": x.ravel(), "w": pack_conv_weights(w, conv.group).ravel(), "y": y}
     run(kernel, buffers, relaxed=relaxed, ranges=[(tasks // 3, tasks), (0, tasks // 3)])

@@ -62,7 +62,7 @@ def product(m: int | Expr, n: int | Expr, k: int | Expr, **options: Any) -> MatM
 def test_products_of_every_edge(run: Run, m: int, n: int, k: int, relaxed: bool) -> None:
     a, b = operands(m, n, k)
     kernel = matmul(product(m, n, k), RELAXED if relaxed else PLAIN)
-    total = product_extent(m, n)
+    total = product_extent(m, n, k)
     c = np.zeros(m * n, np.float32)
     buffers = {"a": a.ravel(), "b": pack_panels(b).ravel(), "c": c}
     run(kernel, buffers, relaxed=relaxed, ranges=[(total // 2, total), (0, total // 2)])
@@ -76,7 +76,7 @@ def test_products_of_every_edge(run: Run, m: int, n: int, k: int, relaxed: bool)
 def test_products_of_symbolic_sizes(run: Run, m: int, n: int, k: int) -> None:
     a, b = operands(m, n, k)
     kernel = matmul(product(Var("m"), Var("n"), Var("k"), parameters=("m", "n", "k")), RELAXED)
-    total = -(-m // 24) * -(-n // (64 * 8))
+    total = -(-m // 96) * -(-n // (64 * 8))
     c = np.zeros(m * n, np.float32)
     sources = {
         "a": np.resize(a.ravel(), max(a.size, 1)),
@@ -124,6 +124,6 @@ def test_batches_with_a_right_operand_packed_at_run_time(run: Run, n: int, lanes
         RELAXED,
     )
     c = np.zeros(batch * m * n, np.float32)
-    total = batch * product_extent(m, n)
+    total = batch * product_extent(m, n, k)
     run(kernel, {"a": a.ravel(), "b": panels, "c": c}, relaxed=True, ranges=[(1, total), (0, 1)])
     np.testing.assert_allclose(c.reshape(batch, m, n), a @ b, rtol=1e-4, atol=1e-4)

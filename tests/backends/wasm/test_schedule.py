@@ -170,6 +170,17 @@ def test_gemm(run: Run, transposed: int) -> None:
     agree(run, model([node], {"x": (9, 7)}, (9, 10), w=w, b=normal(10)), {"x": normal(9, 7)})
 
 
+def test_a_single_pixel_without_its_axes(run: Run) -> None:
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["g"]),
+        helper.make_node("Conv", ["g", "w", "b"], ["c"]),
+        helper.make_node("Squeeze", ["c", "axes"], ["s"]),
+        helper.make_node("Relu", ["s"], ["y"]),
+    ]
+    data = model(nodes, {"x": (2, 8, 4, 4)}, (2, 6), w=normal(6, 8, 1, 1), b=normal(6), axes=np.array([2, 3]))
+    agree(run, data, {"x": normal(2, 8, 4, 4)})
+
+
 def test_symbolic_batch_and_sequence(run: Run) -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["p"]),
