@@ -231,6 +231,9 @@ class Printer:
             self.arrays += [line] if line not in self.arrays else []
             return
         keyword = "let" if local.name in self.assigned or local.init is None else "const"
+        settled = local.init is not None and local.type is Scalar.I32 and keyword == "const"
+        if settled and local.init is not None and self.is_not_negative(local.init):
+            self.not_negative.add(local.name)
         for lane in range(local.lanes):
             first = self.value(local.init, lane).text if local.init is not None else _ZERO.get(local.type, "0")
             yield f"{indent}{keyword} {name}{f'_{lane}' if local.lanes > 1 else ''} = {first};"

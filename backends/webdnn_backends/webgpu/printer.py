@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from webdnn_backends.ir import meanings
-from webdnn_backends.ir.build import add, const
+from webdnn_backends.ir.build import add, const, mul
 from webdnn_backends.ir.decompose import DEFINED, define
 from webdnn_backends.ir.loops import (
     Apply,
@@ -227,13 +227,21 @@ class Printer:
 
     def quarter(self, index: Expr) -> str:
         """An index that is a multiple of four, in units of vec4."""
-        if isinstance(index, Const):
-            return str(int(index.value) // 4)
+        exact = self.quartered(index)
+        return f"{self.value(index).at(TIGHT)} >> 2u" if exact is None else self.value(exact).text
+
+    def quartered(self, index: Expr) -> Expr | None:
+        """A quarter of an index, where every term of it is a multiple of four."""
         match index:
+            case Const(value=value) if int(value) % 4 == 0:
+                return Const(int(value) // 4)
             case Apply(op=Op.MUL, args=(left, Const(value=factor))) if int(factor) % 4 == 0:
-                return self.value(left if factor == 4 else Apply(Op.MUL, (left, Const(int(factor) // 4)))).text
+                return mul(left, int(factor) // 4)
+            case Apply(op=Op.ADD, args=(left, right)):
+                first, second = self.quartered(left), self.quartered(right)
+                return None if first is None or second is None else add(first, second)
             case _:
-                return f"{self.value(index).at(TIGHT)} >> 2u"
+                return None
 
     def word(self, binding: Binding, index: str) -> str:
         text = f"{self.names[binding.name]}[{index}]"
@@ -390,6 +398,8 @@ class Printer:
                 yield f"{indent}var {name}: {type};"
             else:
                 keyword = "var" if local.name in self.assigned else "let"
+                if local.type is Scalar.I32 and keyword == "let" and self.is_not_negative(local.init):
+                    self.not_negative.add(local.name)
                 yield f"{indent}{keyword} {name}: {type} = {self.value(local.init).text};"
             return
         size, element = local.size, type

@@ -141,5 +141,7 @@ def divisor(expr: Expr, table: Mapping[str, int]) -> int:
             return math.gcd(divisor(left, table), divisor(right, table))
         case Apply(op=Op.MUL, args=(left, right)):
             return divisor(left, table) * divisor(right, table)
+        case Apply(op=Op.FLOOR_MOD, args=(left, Const(value=value))):
+            return math.gcd(divisor(left, table), int(value))
         case _:
             return 1
