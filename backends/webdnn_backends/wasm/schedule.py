@@ -40,7 +40,7 @@ from webdnn_backends.ir.loops import (
     subexpressions,
 )
 from webdnn_backends.ir.rewrite import free_variables, substitute
-from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.ir.scalars import Op, Scalar, compute_type
 from webdnn_backends.te.access import position
 from webdnn_backends.te.generic import GenericOptions, generic
 from webdnn_backends.te.implementation import Implementation, PackedConstant, ScheduleContext
@@ -268,8 +268,8 @@ def _convolution(stage: Stage, hint: ConvHint, context: ScheduleContext) -> Impl
         return "the weights are only known at run time"
     if reduce is None or not _simple(_outside(stage, reduce)):
         return "what is fused with the convolution is no epilogue"
-    if {context.tensors[name].dtype for name in (hint.x, hint.w)} != {DType.FLOAT32}:
-        return "an element type other than float32"
+    if any(compute_type(context.tensors[name].dtype) is not Scalar.F32 for name in (hint.x, hint.w)):
+        return "an element type other than float32 and what is computed in it"
     axes = _roles(stage, hint, reduce)
     if axes is None:
         return "its axes are not those of the convolution"
@@ -319,6 +319,7 @@ def _channels_last_input(stage: Stage, hint: ConvHint, context: ScheduleContext)
     source = context.tensors[hint.x]
     n, channels, height, width = source.shape
     padded = any(pad != 0 for pair in hint.pads for pad in pair)
+    padded = padded or source.dtype is not DType.FLOAT32
     if not padded and (context.layout(hint.x) == CHANNELS_LAST or channels == 1):
         return source, None
     (top, bottom), (left, right) = hint.pads
@@ -383,10 +384,16 @@ def _conv(
 
 
 def _packed_weights(hint: ConvHint, weights: npt.NDArray[Any], depthwise: bool) -> PackedConstant:
-    pack = pack_depthwise_weights if depthwise else partial(pack_conv_weights, group=hint.group)
+    pack = partial(_pack_convolution, group=None if depthwise else hint.group)
     key = "depthwise" if depthwise else f"convolution/{hint.group}"
     shape = pack(np.zeros(weights.shape, np.bool_)).shape
     return PackedConstant(Tensor(f"{hint.w}#{key}", DType.FLOAT32, shape), hint.w, pack, key)
+
+
+def _pack_convolution(weights: npt.NDArray[Any], group: int | None) -> npt.NDArray[Any]:
+    """Weights of any float type in the layout of `conv2d`, or, without a group, of `depthwise_conv2d`."""
+    wide = weights.astype(np.float32)
+    return pack_depthwise_weights(wide) if group is None else pack_conv_weights(wide, group)
 
 
 # matrix products

@@ -170,6 +170,16 @@ def test_gemm(run: Run, transposed: int) -> None:
     agree(run, model([node], {"x": (9, 7)}, (9, 10), w=w, b=normal(10)), {"x": normal(9, 7)})
 
 
+def test_a_convolution_of_float16_is_computed_in_float32(run: Run) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16),
+        helper.make_node("Conv", ["h", "w"], ["c"]),
+        helper.make_node("Cast", ["c"], ["y"], to=TensorProto.FLOAT),
+    ]
+    data = model(nodes, {"x": (1, 3, 6, 5)}, ["n", "c", "h", "v"], w=normal(4, 3, 3, 3).astype(np.float16))
+    agree(run, data, {"x": normal(1, 3, 6, 5)})
+
+
 def test_a_single_pixel_without_its_axes(run: Run) -> None:
     nodes = [
         helper.make_node("GlobalAveragePool", ["x"], ["g"]),
