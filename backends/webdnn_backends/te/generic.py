@@ -95,6 +95,7 @@ class _Scheduler:
         self.scopes: list[_Scope] = []
         self.registers = 0
         self.lane: Axis | None = None
+        self.floor = 0
 
     def run(self) -> Call:
         axes = self._ordered_axes()
@@ -141,11 +142,19 @@ class _Scheduler:
         self.scopes = [_Scope(None)]
         for axis in axes[:-1] if lane else axes:
             self.scopes.append(_Scope(axis))
+        self.floor = self._shallowest()
         if lane is None:
             self._store(body, target)
         else:
             self._vector_loop(lane, body, target)
         return self._close(axes)
+
+    def _shallowest(self) -> int:
+        """The outermost scope that values may be hoisted to: further out they would end the nest of parallel loops."""
+        loops = len(self.scopes) - 1
+        if not self.options.parallel:
+            return min(1, loops)
+        return min((min(self._depth(part), loops) for part in self.stage.reductions), default=loops)
 
     def _store(self, body: Expr, target: Expr) -> None:
         value = self._value(body)
@@ -221,7 +230,7 @@ class _Scheduler:
             return self._reduce(expr)
         if isinstance(expr, Var | Const):
             return self._lanes(expr)
-        depth = self._depth(expr)
+        depth = max(self._depth(expr), min(self.floor, len(self.scopes) - 1))
         hoisted = depth < len(self.scopes) - 1 and _work(expr) > 0 and not _is_index(expr)
         shared = counts.get(expr, 0) > 1 and _work(expr) > 0 and not _is_index(expr)
         if isinstance(expr, Load):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from webdnn_backends.ir.loops import Access, LoopKind
+from webdnn_backends.ir.loops import Access, Loop, LoopKind
 from webdnn_backends.ir.probes import Probe
 from webdnn_backends.ir.statements import walk
 from webdnn_backends.te.compile import CompiledProgram, Target, compile_program
@@ -177,3 +177,12 @@ def test_stages_that_do_not_separate_are_left_to_the_generic_schedule() -> None:
     assert list(compiled.declined.values()) == [
         "0 axes depend on one operand only, where there is to be one of columns"
     ]
+
+
+@pytest.mark.parametrize("size", [7, "size"])
+def test_generic_kernels_stay_parallel_in_all_output_axes(size: int | str) -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], group=6, pads=[1, 1, 1, 1])
+    _, program = prepare(model([node], {"x": (2, 6, size, size)}, ("n", "c", "h", "v"), w=normal(6, 1, 3, 3)))
+    (call,) = (item for item in compile_program(program, TARGET).items if isinstance(item, Call))
+    kinds = [item.kind for item in walk(call.kernel.body) if isinstance(item, Loop)]
+    assert kinds.count(LoopKind.PARALLEL) == 4
