@@ -16,6 +16,7 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from webdnn_backends.emit import Emitted
+from webdnn_backends.js.host_functions import host_module
 from webdnn_backends.lower import lower_graph, unsupported_nodes
 from webdnn_backends.targets import BACKENDS, emitter, target
 from webdnn_backends.te.compile import CompiledProgram, compile_program
@@ -23,7 +24,7 @@ from webdnn_backends.te.tensors import TensorProgram
 from webdnn_onnx.bundle.entry import entry_module, entry_types
 from webdnn_onnx.bundle.folder import bundle_folder
 from webdnn_onnx.bundle.plan import Plan, plan_arena, plan_slots
-from webdnn_onnx.bundle.program import KernelTable, bound_symbols, calls_of, kernel_table, program_record
+from webdnn_onnx.bundle.program import KernelTable, bound_symbols, calls_of, host_functions, kernel_table, program_record
 from webdnn_onnx.bundle.weights import Encoding, WeightFile
 from webdnn_onnx.errors import BackendError, UnsupportedOpError
 from webdnn_onnx.graph import Graph, MapType, OptionalType, SequenceType, Type, Value
@@ -212,8 +213,11 @@ def _write(
         host = emitter("js")(host_table.kernels) if host_table.kernels else Emitted({}, (), ())
         programs[backend] = program_record(program, plan, table, emitted, (host_table, host), weight)
         files.update(emitted.files)
-        if host.files and backend != "js":
-            files.update({f"{backend}.host.js": content for content in host.files.values()})
+        functions = host_module(host_functions(program.items)).encode()
+        if backend == "js":
+            files["kernels.js"] = functions + files["kernels.js"]
+        elif host.files or functions:
+            files[f"{backend}.host.js"] = functions + host.files.get("kernels.js", b"")
         reports.append(_backend_report(backend, graph, program, plan, emitted, table))
         clock.lap(f"emit {backend}")
     for file_name, content in files.items():

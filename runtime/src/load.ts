@@ -194,7 +194,7 @@ async function start(
   threads: number,
 ): Promise<Engine> {
   const needsModule = name === "js" || (program.hostKernels?.length ?? 0) > 0 || hasHostSteps(program);
-  const module = needsModule ? importKernels(files) : Promise.resolve({});
+  const module = needsModule ? importKernels(files, moduleOf(name, manifest)) : Promise.resolve({});
   module.catch(() => undefined);
   const backend = await openBackend(name, manifest, files, options, program, threads, module);
   files.expect(
@@ -257,12 +257,18 @@ function hasHostSteps(program: Program): boolean {
   return found;
 }
 
-async function importKernels(files: Files): Promise<KernelModule> {
-  const { href } = files.url("kernels.js");
+/** The file of a program's JavaScript. */
+function moduleOf(name: BackendName, { files }: Manifest): string {
+  const own = `${name}.host.js`;
+  return files && own in files ? own : "kernels.js";
+}
+
+async function importKernels(files: Files, file: string): Promise<KernelModule> {
+  const { href } = files.url(file);
   try {
     return (await import(/* @vite-ignore */ /* webpackIgnore: true */ href)) as KernelModule;
   } catch (error) {
-    throw new ModelError(`kernels.js cannot be imported from ${href}: ${reasonOf(error)}`, { cause: error });
+    throw new ModelError(`${file} cannot be imported from ${href}: ${reasonOf(error)}`, { cause: error });
   }
 }
 

@@ -13,7 +13,7 @@ from webdnn_backends.te.tensors import Bind, Call, Copy, Define, Host, If, Item,
 from webdnn_onnx.bundle.plan import Plan, storage_size
 from webdnn_onnx.symbolic import Dim, substitute, to_json
 
-__all__ = ["KernelTable", "bound_symbols", "calls_of", "kernel_table", "program_record"]
+__all__ = ["KernelTable", "bound_symbols", "calls_of", "host_functions", "kernel_table", "program_record"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,16 @@ def bound_symbols(items: Sequence[Item]) -> set[str]:
             case Loop(symbol=iteration, count=count):
                 found.update(name for name in (iteration, count) if name)
         found |= bound_symbols(nested(item))
+    return found
+
+
+def host_functions(items: Sequence[Item]) -> set[str]:
+    """The host functions that the items name."""
+    found: set[str] = set()
+    for item in items:
+        if isinstance(item, Host):
+            found.add(item.function)
+        found |= host_functions(nested(item))
     return found
 
 
@@ -123,6 +133,8 @@ class _Writer:
 
     def _record(self, name: str) -> dict[str, Any]:
         tensor = self.program.tensors[name]
+        if tensor.slot:
+            return {"role": "value", "dtype": tensor.dtype.value, "shape": [], "elements": 0, "bytes": 0}
         record: dict[str, Any] = {
             "role": self._role(name),
             "dtype": tensor.dtype.value,
@@ -130,8 +142,6 @@ class _Writer:
             "elements": to_json(tensor.elements),
             "bytes": to_json(storage_size(self.program, name)),
         }
-        if tensor.slot:
-            return {"role": "value", "dtype": tensor.dtype.value, "shape": [], "elements": 0, "bytes": 0}
         if name in self.program.layouts:
             record["order"] = list(self.program.layouts[name])
         if name in self.program.constants:

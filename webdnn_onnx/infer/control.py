@@ -240,7 +240,7 @@ def sequence_map(call: Call) -> Sequence[Type | None]:
     inputs: list[Type | None] = []
     for index in range(call.count):
         kind = call.type(index)
-        inputs.append(kind.element if isinstance(kind, SequenceType) else kind)
+        inputs.append(_element(kind.element, body.inputs[index].name) if isinstance(kind, SequenceType) else kind)
     inferred, scope = call.nested(body, call.scope, inputs, ())
     call.graphs["body"] = inferred
     outputs: list[Type | None] = []
@@ -250,3 +250,11 @@ def sequence_map(call: Call) -> Sequence[Type | None]:
             kind = TensorType(kind.dtype, None)
         outputs.append(None if kind is None else SequenceType(kind))
     return outputs
+
+
+def _element(kind: Type, name: str) -> Type:
+    """The type of a body's input that takes one element after the other: sizes that are no numbers are its own."""
+    if not isinstance(kind, TensorType) or kind.shape is None:
+        return kind
+    shape = tuple(dim if isinstance(dim, int) else _body_dim(name, axis) for axis, dim in enumerate(kind.shape))
+    return TensorType(kind.dtype, shape)

@@ -45,9 +45,16 @@ def sequence_erase(call: Call) -> Sequence[Type | None]:
 
 @rule("SequenceAt")
 def sequence_at(call: Call) -> Sequence[Type | None]:
-    """The element's type."""
+    """The element's type; a size that is no number may be another one in every element."""
     kind = call.type(0)
-    return [kind.element if isinstance(kind, SequenceType) else None]
+    return [_measured(call, kind.element) if isinstance(kind, SequenceType) else None]
+
+
+def _measured(call: Call, kind: Type) -> Type:
+    if not isinstance(kind, TensorType) or kind.shape is None:
+        return kind
+    shape = tuple(dim if isinstance(dim, int) else call.fresh(axis) for axis, dim in enumerate(kind.shape))
+    return TensorType(kind.dtype, shape)
 
 
 @shape_rule("SequenceLength", dtype=DType.INT64)
@@ -108,7 +115,7 @@ def optional(call: Call) -> Sequence[Type | None]:
 def optional_get_element(call: Call) -> Sequence[Type | None]:
     """What is inside; a value that is no optional is itself."""
     kind = call.type(0)
-    return [kind.element if isinstance(kind, OptionalType) else kind]
+    return [_measured(call, kind.element) if isinstance(kind, OptionalType) else kind]
 
 
 @shape_rule("OptionalHasElement", dtype=DType.BOOL)

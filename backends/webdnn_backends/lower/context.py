@@ -57,8 +57,8 @@ class NodeContext:
         return self.state.tensor(self.node.inputs[index]).name
 
     def shape(self, index: int) -> Shape:
-        """The dimensions of an input."""
-        return self.state.tensor(self.node.inputs[index]).shape
+        """The dimensions of an input. Raises DTypeError where it is no tensor of known rank."""
+        return self.state.ranked(self.node.inputs[index]).shape
 
     def rank(self, index: int) -> int:
         return len(self.shape(index))
@@ -68,8 +68,19 @@ class NodeContext:
         return self.state.tensor(self.node.inputs[index]).dtype
 
     def output(self, index: int = 0) -> Tensor:
-        """The tensor of an output."""
-        return self.state.tensor(self.node.outputs[index])
+        """The tensor of an output. Raises DTypeError where its rank is unknown."""
+        return self.state.ranked(self.node.outputs[index])
+
+    def measure(self, sizes: Mapping[int, tuple[str, int]], output: int = 0) -> None:
+        """Give the dimensions of an output that only running tells, each by an element (tensor, position) of an integer
+        tensor. To be called before the output's shape is asked for."""
+        if self.wants(output):
+            self.state.bind_sizes(self.node.outputs[output], sizes)
+
+    def define(self, sizes: Mapping[int, Dim], output: int = 0) -> None:
+        """Give dimensions of an output that inference left open, by axis, where expressions can state them."""
+        if self.wants(output):
+            self.state.define_sizes(self.node.outputs[output], sizes)
 
     def constant(self, index: int) -> npt.NDArray[Any] | None:
         """The array of an input that is known at compile time, else None."""

@@ -11,6 +11,7 @@ from webdnn_backends.ir.loops import Const, Expr
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.lower.context import NodeContext
 from webdnn_backends.lower.registry import LOWERINGS, lowering
+from webdnn_backends.te.tensors import Copy
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import UnsupportedOpError
 
@@ -299,6 +300,10 @@ def _clip(context: NodeContext) -> None:
 
 @lowering("Identity")
 def _identity(context: NodeContext) -> None:
+    source, target = (context.state.tensor(names[0]) for names in (context.node.inputs, context.node.outputs))
+    if source.slot:
+        context.state.items.append(Copy(source.name, target.name))
+        return
     context.emit(lambda i: context.element(0, i))
 
 

@@ -89,12 +89,26 @@ class LoweringState:
                 self.constants[own] = scope.graph.constants[name]
         return self.tensors[scope.names[name]]
 
+    def ranked(self, name: str) -> Tensor:
+        """As `tensor`. Raises DTypeError where it is no tensor of known rank."""
+        found = self.tensor(name)
+        if found.slot:
+            kind = self.value(name).type if self.knows(name) else None
+            if not isinstance(kind, TensorType) or kind.shape is None:
+                raise DTypeError(f"value '{name}': expected a tensor of known rank, got {kind or 'an unknown type'}")
+        return found
+
+    def knows(self, name: str) -> bool:
+        """Whether a name is that of a graph value, not of a temporary."""
+        return any(name in scope.own for scope in self.scopes)
+
     def _spec(self, name: str, value: Value) -> Tensor:
         kind = value.type
         if isinstance(kind, TensorType):
-            slot = kind.dtype is DType.STRING
-            shape = () if slot else tuple(abbreviate(size, self._define) for size in value.shape)
-            return Tensor(name, kind.dtype, shape, slot)
+            if kind.shape is None:
+                return Tensor(name, kind.dtype, (), slot=True)
+            shape = tuple(abbreviate(size, self._define) for size in kind.shape)
+            return Tensor(name, kind.dtype, shape, slot=kind.dtype is DType.STRING)
         if kind is None:
             raise DTypeError(f"value '{value.name}': expected a known type, got none; declare its type in the model")
         return Tensor(name, _element_type(kind), (), slot=True)
@@ -143,10 +157,29 @@ class LoweringState:
             self.items.append(Bind(pairs))
             self.bound.update(own for own, _, _ in pairs)
 
+    def unknown_sizes(self, name: str) -> dict[int, str]:
+        """The symbols of the dimensions of a value that only running the graph tells, by axis."""
+        graph = self._scope_of(name).graph
+        return {
+            -1 - binding.index: own
+            for own, binding in graph.bindings.items()
+            if binding.value == name and binding.index < 0
+        }
+
     def is_data_dependent(self, name: str) -> bool:
         """Whether a tensor value has a dimension that only running the graph tells."""
-        graph = self._scope_of(name).graph
-        return any(binding.value == name and binding.index < 0 for binding in graph.bindings.values())
+        return bool(self.unknown_sizes(name))
+
+    def bind_sizes(self, name: str, sizes: Mapping[int, tuple[str, int]]) -> None:
+        """Give dimensions of a value that only running tells, by axis, by elements of tensors."""
+        self._bind(tuple((own, *sizes[axis]) for axis, own in self.unknown_sizes(name).items() if axis in sizes))
+
+    def define_sizes(self, name: str, sizes: Mapping[int, Dim]) -> None:
+        """Give dimensions of a value that only running tells, by axis, by expressions."""
+        for axis, own in self.unknown_sizes(name).items():
+            if axis in sizes:
+                self.items.append(Define(own, sizes[axis]))
+                self.bound.add(own)
 
     def landing(self, name: str) -> Tensor:
         """Where a host function or control flow leaves a value: its tensor, or a slot where its size is known only
@@ -158,18 +191,13 @@ class LoweringState:
 
     def land(self, name: str, landed: Tensor) -> None:
         """Bind the sizes of a landed value and copy it where kernels read it."""
+        pairs = tuple((own, landed.name, -1 - axis) for axis, own in self.unknown_sizes(name).items())
+        if pairs:
+            self.items.append(Bind(pairs))
+            self.bound.update(own for own, _, _ in pairs)
         tensor = self.tensor(name)
-        if landed.name == tensor.name:
-            return
-        graph = self._scope_of(name).graph
-        pairs = tuple(
-            (own, landed.name, binding.index)
-            for own, binding in graph.bindings.items()
-            if binding.value == name and binding.index < 0
-        )
-        self.items.append(Bind(pairs))
-        self.bound.update(own for own, _, _ in pairs)
-        self.items.append(Copy(landed.name, tensor.name))
+        if landed.name != tensor.name:
+            self.items.append(Copy(landed.name, tensor.name))
 
 
 def _element_type(kind: Type) -> DType:
