@@ -124,8 +124,7 @@ class Direct:
             for name, operand in self.operands.items()
         )
         written = next(
-            (operand.tensor for name, operand in self.operands.items() if self.access[name] is not Access.READ),
-            self.context.output(),
+            operand.tensor for name, operand in self.operands.items() if self.access[name] is not Access.READ
         )
         title = f"{self.name}_{short_dtype(written.dtype)}_{shape_name(written.shape)}"
         kernel = Kernel(title, buffers, tuple(var.name for var in values.values()), statements)

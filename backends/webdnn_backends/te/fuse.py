@@ -18,6 +18,7 @@ from webdnn_backends.ir.rewrite import free_variables, map_children, reads, rewr
 from webdnn_backends.ir.scalars import Op
 from webdnn_backends.te.simplify import simplify
 from webdnn_backends.te.tensors import (
+    Call,
     ConvHint,
     If,
     Item,
@@ -30,6 +31,7 @@ from webdnn_backends.te.tensors import (
     TensorProgram,
     arguments_read,
     nested,
+    results,
 )
 
 __all__ = ["Fusion", "Policy", "fuse"]
@@ -76,7 +78,8 @@ def _fused(
     policy: Policy,
     explain: list[Fusion],
 ) -> tuple[Item, ...]:
-    """A list of items fused within itself; `needed`: the tensors that are read behind it."""
+    """A list of items fused within itself; `needed`: the tensors that are read behind it. A kernel may update a tensor
+    that a stage has written: what reads it from then on reads the kernel's result."""
     stages: dict[str, Stage] = {}
     items: list[Item] = []
     for item in block:
@@ -87,6 +90,9 @@ def _fused(
             case If(then=then, otherwise=otherwise, results=names):
                 parts = (_fused(part, set(names), uses, program, policy, explain) for part in (then, otherwise))
                 item = replace(item, then=next(parts), otherwise=next(parts))
+            case Call():
+                for name in results(item):
+                    stages.pop(name, None)
             case Loop(body=body):
                 item = replace(item, body=_fused(body, set(_loop_reads(item)), uses, program, policy, explain))
         items.append(item)

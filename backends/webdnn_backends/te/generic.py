@@ -33,6 +33,7 @@ from webdnn_backends.ir.loops import (
     Reduce,
     ReduceOp,
     Select,
+    Splat,
     Stmt,
     Store,
     Var,
@@ -158,6 +159,8 @@ class _Scheduler:
 
     def _store(self, body: Expr, target: Expr) -> None:
         value = self._value(body)
+        if self.lane is not None and value.lanes == 1:
+            value = Splat(value)
         self.scopes[-1].statements.append(Store("out", target, value))
 
     def _vector_loop(self, lane: Axis, body: Expr, target: Expr) -> None:
