@@ -44,7 +44,15 @@ from webdnn_backends.wasm.rows import SCALAR_STORES, value_type
 from webdnn_backends.wasm.values import INT_MAX, Range, Value
 from webdnn_onnx.dtypes import DType
 
-__all__ = ["CompiledKernel", "compile_kernel", "emit_module", "is_parallel", "scratch_bytes"]
+__all__ = [
+    "CompiledKernel",
+    "build_module",
+    "compile_kernel",
+    "emit_module",
+    "is_parallel",
+    "parameter_names",
+    "scratch_bytes",
+]
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,12 @@ def is_parallel(kernel: Kernel) -> bool:
         return False
     stored = _changed(kernel.body)[1]
     return all(buffer.dtype.bits >= 8 for buffer in kernel.buffers if buffer.name in stored)
+
+
+def parameter_names(kernel: Kernel) -> tuple[str, ...]:
+    """What the exported function's arguments are, in order."""
+    names = (*(buffer.name for buffer in kernel.buffers), *kernel.parameters)
+    return (*names, "begin", "end") if is_parallel(kernel) else names
 
 
 def scratch_bytes(kernels: Iterable[Kernel]) -> int:

@@ -27,7 +27,7 @@ def _pass(code: list[Instruction], parameters: int) -> list[Instruction]:
         name = item[0]
         if name == "local.tee" and reads[item[1]] == 0:
             continue
-        previous = out[-1] if out else ("nop",)
+        previous = out[-1] if out else ("nop", 0)
         if name == "drop" and previous[0] == "local.tee":
             out[-1] = ("local.set", previous[1])
             continue

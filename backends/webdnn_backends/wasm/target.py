@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from webdnn_backends.emit import Emitted, LaunchShape
 from webdnn_backends.ir.loops import Kernel, Loop, LoopKind
 from webdnn_backends.te.compile import Target
 from webdnn_backends.te.fuse import Policy
 from webdnn_backends.te.simplify import IndexAlgebra
-from webdnn_backends.wasm.dialect import emit_module, is_parallel, scratch_bytes
+from webdnn_backends.wasm.dialect import build_module, is_parallel, parameter_names, scratch_bytes
+from webdnn_backends.wasm.encode import encode_module
 from webdnn_backends.wasm.schedule import OPTIONS, implement
+from webdnn_backends.wasm.text import print_function
 from webdnn_onnx.symbolic import Dim
 
 __all__ = ["TARGET", "emit"]
 
 TARGET = Target("wasm", Policy(tensors=16), OPTIONS, channels_last=True, implement=implement)
 
-_VARIANTS = {
-    "kernels.wasm": (False, False),
-    "kernels.relaxed.wasm": (True, False),
-    "kernels.threads.wasm": (False, True),
-    "kernels.relaxed.threads.wasm": (True, True),
-}
+_VARIANTS = {"kernels": False, "kernels.relaxed": True}
 
 
 def emit(kernels: Sequence[Kernel]) -> Emitted:
     """Four modules with every kernel: with and without relaxed SIMD, with and without shared memory."""
-    files = {
-        name: emit_module(kernels, relaxed=relaxed, threads=threads) for name, (relaxed, threads) in _VARIANTS.items()
-    }
+    files: dict[str, bytes] = {}
+    texts: tuple[str, ...] = ()
+    for name, relaxed in _VARIANTS.items():
+        module = build_module(kernels, relaxed=relaxed)
+        files[f"{name}.wasm"] = encode_module(module)
+        files[f"{name}.threads.wasm"] = encode_module(replace(module, shared_memory=True))
+        texts = tuple(
+            print_function(function, parameter_names(kernel))
+            for kernel, function in zip(kernels, module.functions, strict=False)
+        )
     records = tuple({"name": kernel.name, "export": kernel.name, "parallel": is_parallel(kernel)} for kernel in kernels)
-    return Emitted(files, records, tuple(_shape(kernel) for kernel in kernels), scratch=scratch_bytes(kernels))
+    shapes = tuple(_shape(kernel) for kernel in kernels)
+    return Emitted(files, records, shapes, texts, scratch=scratch_bytes(kernels))
 
 
 def _shape(kernel: Kernel) -> LaunchShape:
