@@ -28,7 +28,8 @@ def merge(left: Type | None, right: Type | None, fresh: Callable[[int], Dim | No
     if left is None or right is None or left == right:
         return left if left == right else None
     if isinstance(left, OptionalType) != isinstance(right, OptionalType):
-        inner = merge(getattr(left, "element", left), getattr(right, "element", right), fresh)
+        left, right = (kind.element if isinstance(kind, OptionalType) else kind for kind in (left, right))
+        inner = merge(left, right, fresh)
         return inner and OptionalType(inner)
     if isinstance(left, OptionalType) and isinstance(right, OptionalType):
         inner = merge(left.element, right.element, fresh)
