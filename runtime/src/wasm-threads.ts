@@ -1,25 +1,31 @@
-// Threads of the wasm backend: helper workers that share its memory and divide the iterations of one kernel at a time.
+// Threads of the wasm backend: helper workers that share its memory and the iterations of one kernel at a time.
 //
-// The control block is the first KiB of the shared memory, as 32-bit words. To start a kernel the coordinator fills in
-// the
-// call, sets PENDING to the number of helpers and raises GENERATION; each helper runs its share and lowers PENDING.
-// Both sides
-// spin for a moment before they sleep, because most kernels are shorter than waking up a thread. The coordinator
-// sleeps too,
-// so it must not be the main thread of a page: load() moves such a model into a worker.
+// The control block is the first KiB of the shared memory, as 32-bit words. To start a kernel the coordinator fills in the
+// call, opens TICKET and raises GENERATION, which wakes the helpers. Then every thread, the coordinator included, takes one
+// piece of the iterations after the other by raising TICKET. So a helper that is late costs nothing: the others do its work,
+// and only pieces that were taken are waited for. Threads spin for a moment before they sleep, because most kernels are
+// shorter than waking up. The coordinator sleeps too, so it must not be the main thread of a page: load() moves such a
+// model into a worker.
 
 import { BackendError, reasonOf } from "./errors.ts";
 import { nodeModule } from "./files.ts";
 
-export const GENERATION = 0;
-export const PENDING = 1;
-export const STOP = 2;
-export const FAILED = 3;
-export const KERNEL = 4;
-export const EXTENT = 5;
-export const COUNT = 6;
-export const ARGS = 8;
-const MAXIMUM_ARGS = 248;
+/** Words of the control block. */
+const GENERATION = 0;
+const STOP = 1;
+const FAILED = 2;
+const KERNEL = 3;
+const EXTENT = 4;
+const COUNT = 5;
+const PIECES = 6;
+/** Number of the call times 65,536, plus the next piece to take; negative while there is nothing to do. */
+const TICKET = 7;
+const DONE = 8;
+const ARGS = 16;
+const MAXIMUM_ARGS = 240;
+
+/** Pieces a thread: more of them even out what threads of different speed get done. */
+const PIECES_PER_THREAD = 4;
 
 /** Looks at a word this many times before sleeping on it: about 20 microseconds. */
 const SPINS = 4000;
@@ -107,15 +113,43 @@ export function startWorker(url: URL): AnyWorker {
   };
 }
 
-/** First and last-but-one iteration that thread `index` of `threads` runs. */
-export function share(extent: number, index: number, threads: number): [begin: number, end: number] {
-  return [Math.floor((extent * index) / threads), Math.floor((extent * (index + 1)) / threads)];
-}
-
 /** Waits until the word is no longer `value`. */
-export function waitWhile(words: Int32Array, word: number, value: number): void {
+function waitWhile(words: Int32Array, word: number, value: number): void {
   for (let spin = 0; spin < SPINS; spin++) if (Atomics.load(words, word) !== value) return;
   while (Atomics.load(words, word) === value) Atomics.wait(words, word, value, 1000);
+}
+
+type Call = (...args: number[]) => void;
+
+/** Takes pieces of the call in progress until none is left. What `find` gives is called with the shared arguments. */
+function work(words: Int32Array, find: (kernel: number) => Call): void {
+  for (;;) {
+    const ticket = Atomics.load(words, TICKET);
+    const piece = ticket & 0xffff;
+    const pieces = words[PIECES];
+    if (ticket < 0 || piece >= pieces) return;
+    if (Atomics.compareExchange(words, TICKET, ticket, ticket + 1) !== ticket) continue;
+    // From here on the call cannot end, nor its words change, before this piece is counted as done.
+    const extent = words[EXTENT];
+    const begin = Math.floor((extent * piece) / pieces);
+    const end = Math.floor((extent * (piece + 1)) / pieces);
+    try {
+      find(words[KERNEL])(...words.subarray(ARGS, ARGS + words[COUNT]), begin, end);
+    } catch {
+      words[FAILED] = 1;
+    }
+    if (Atomics.add(words, DONE, 1) === pieces - 1) Atomics.notify(words, DONE);
+  }
+}
+
+/** A helper's life: parked on the control block, at work on every call, until told to stop. */
+export function help(memory: WebAssembly.Memory, functions: readonly Call[]): void {
+  const words = new Int32Array(memory.buffer, 0, ARGS + MAXIMUM_ARGS);
+  for (let generation = 0; ; generation = Atomics.load(words, GENERATION)) {
+    work(words, (kernel) => functions[kernel]);
+    waitWhile(words, GENERATION, generation);
+    if (Atomics.load(words, STOP)) return;
+  }
 }
 
 export class ThreadPool {
@@ -123,6 +157,7 @@ export class ThreadPool {
   private readonly workers: AnyWorker[] = [];
   private readonly words: Int32Array;
   private broken: string | undefined;
+  private calls = 0;
 
   constructor(
     private readonly team: Team,
@@ -130,6 +165,7 @@ export class ThreadPool {
   ) {
     const { memory, threads } = team;
     this.words = new Int32Array(memory.buffer, 0, ARGS + MAXIMUM_ARGS);
+    this.words[TICKET] = -1;
     const started: Promise<void>[] = [];
     for (let index = 1; index < threads; index++) {
       const worker = startWorker(workerUrl);
@@ -156,33 +192,33 @@ export class ThreadPool {
     });
   }
 
-  /** Runs a parallel kernel on every thread; `args` end with the range, which this method replaces. */
-  run(kernel: number, call: (...args: number[]) => void, args: readonly number[], extent: number): void {
+  /** Runs a parallel kernel on the whole team; the range at the end of `args` is replaced by the pieces. */
+  run(kernel: number, call: Call, args: readonly number[], extent: number): void {
     if (this.broken) throw new BackendError(`a thread died: ${this.broken}`);
     const { words } = this;
-    const { threads } = this.team;
     const shared = args.length - 2;
-    if (shared > MAXIMUM_ARGS)
+    if (shared > MAXIMUM_ARGS) {
       throw new BackendError(`${shared} arguments, at most ${MAXIMUM_ARGS} can be shared with threads`);
+    }
+    const pieces = Math.min(extent, this.team.threads * PIECES_PER_THREAD);
     for (let index = 0; index < shared; index++) words[ARGS + index] = args[index];
     words[KERNEL] = kernel;
     words[EXTENT] = extent;
     words[COUNT] = shared;
+    words[PIECES] = pieces;
     words[FAILED] = 0;
-    Atomics.store(words, PENDING, threads - 1);
+    words[DONE] = 0;
+    this.calls = (this.calls + 1) & 0x7fff;
+    Atomics.store(words, TICKET, this.calls << 16);
     Atomics.add(words, GENERATION, 1);
     Atomics.notify(words, GENERATION);
-    let own: unknown;
-    try {
-      const range = share(extent, 0, threads);
-      call(...args.slice(0, shared), ...range);
-    } catch (error) {
-      own = error;
+    work(words, () => call);
+    for (let done = Atomics.load(words, DONE); done < pieces; done = Atomics.load(words, DONE)) {
+      waitWhile(words, DONE, done);
     }
-    for (let pending = Atomics.load(words, PENDING); pending > 0; pending = Atomics.load(words, PENDING))
-      waitWhile(words, PENDING, pending);
-    if (own !== undefined) throw own as Error;
-    if (words[FAILED]) throw new BackendError("a thread trapped in it");
+    // Closed before its words change: a late helper that still holds this ticket cannot take a piece with it.
+    Atomics.store(words, TICKET, -1);
+    if (words[FAILED]) throw new BackendError("it trapped");
   }
 
   dispose(): void {

@@ -8,6 +8,7 @@ import { viewBuffer } from "./js.ts";
 import type { Buffer, Kernel, Manifest, Program } from "./manifest.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import type { TypedArray } from "./tensors.ts";
+import { Pace } from "./pace.ts";
 import { ThreadPool, setScratch } from "./wasm-threads.ts";
 
 const PAGE = 65536;
@@ -23,6 +24,8 @@ type WasmCommand = Command & {
   readonly call: WasmFunction;
   readonly args: number[];
   readonly extent: number;
+  /** Whether this call is worth sharing among threads; found out by its first runs. */
+  readonly pace: Pace;
 };
 
 /** A module whose only function is one f32x4.relaxed_madd. */
@@ -199,15 +202,32 @@ export class WasmBackend implements Backend {
     const found = this.kernels[kernel];
     const numbers = [...args.map((storage) => (storage as WasmStorage).address), ...shape.params];
     if (found.parallel) numbers.push(0, shape.extent);
-    return { kernel: found, index: kernel, call: this.find(found), args: numbers, extent: shape.extent };
+    return {
+      kernel: found,
+      index: kernel,
+      call: this.find(found),
+      args: numbers,
+      extent: shape.extent,
+      pace: new Pace(),
+    };
   }
 
   dispatch(command: Command): void {
-    const { kernel, index, call, args, extent } = command as WasmCommand;
+    const { kernel, index, call, args, extent, pace } = command as WasmCommand;
     try {
       this.stopwatch.around(kernel.name, () => {
-        if (this.pool && kernel.parallel && extent > 1) this.pool.run(index, call, args, extent);
-        else call(...args);
+        const { pool } = this;
+        if (!pool || !kernel.parallel || extent < 2) call(...args);
+        else {
+          pace.run(
+            () => {
+              pool.run(index, call, args, extent);
+            },
+            () => {
+              call(...args);
+            },
+          );
+        }
       });
     } catch (error) {
       throw new BackendError(`kernel ${kernel.name} (wasm): ${reasonOf(error)}`, { kernel: kernel.name, cause: error });

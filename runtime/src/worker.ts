@@ -3,20 +3,7 @@
 import { nodeModule } from "./files.ts";
 import type * as Runtime from "./index.ts";
 import type { Model } from "./model.ts";
-import {
-  ARGS,
-  COUNT,
-  EXTENT,
-  FAILED,
-  GENERATION,
-  KERNEL,
-  PENDING,
-  STOP,
-  setScratch,
-  share,
-  waitWhile,
-  type HelperStart,
-} from "./wasm-threads.ts";
+import { help, setScratch, type HelperStart } from "./wasm-threads.ts";
 import type { ModelFacts, Reply, Request } from "./worker-client.ts";
 
 type Port = {
@@ -33,10 +20,7 @@ function post(message: unknown, transfer: Transferable[] = []): void {
   else (globalThis as unknown as Port).postMessage(message, transfer);
 }
 
-/** Parks on the control block and runs this thread's share of every kernel, until told to stop. */
-async function help({ module, memory, kernels, scratch, index, threads }: HelperStart): Promise<void> {
-  const words = new Int32Array(memory.buffer, 0, 256);
-  let generation = Atomics.load(words, GENERATION);
+async function startHelper({ module, memory, kernels, scratch, index }: HelperStart): Promise<void> {
   let functions: ((...args: number[]) => void)[];
   try {
     const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
@@ -47,19 +31,7 @@ async function help({ module, memory, kernels, scratch, index, threads }: Helper
     return;
   }
   post({ ready: true });
-  for (;;) {
-    waitWhile(words, GENERATION, generation);
-    generation = Atomics.load(words, GENERATION);
-    if (Atomics.load(words, STOP)) return;
-    try {
-      const [begin, end] = share(words[EXTENT], index, threads);
-      if (end > begin) functions[words[KERNEL]](...words.subarray(ARGS, ARGS + words[COUNT]), begin, end);
-    } catch {
-      // The coordinator reports it: a trap here says nothing that it would not say there.
-      words[FAILED] = 1;
-    }
-    if (Atomics.sub(words, PENDING, 1) === 1) Atomics.notify(words, PENDING);
-  }
+  help(memory, functions);
 }
 
 /** The sibling file; a variable, because it exists only once it is built. */
@@ -115,7 +87,7 @@ async function serve(request: Request): Promise<unknown> {
 function receive(data: unknown): void {
   const message = data as HelperStart | Request;
   if (message.role === "helper") {
-    void help(message);
+    void startHelper(message);
     return;
   }
   serve(message).then(

@@ -13,6 +13,8 @@ import {
   type Progress,
   type Tensor,
 } from "../src/index.ts";
+import { ThreadPool } from "../src/wasm-threads.ts";
+import { assemble } from "./wasm-assembler.ts";
 import { bundleFiles, scaleManifest, writeBundle } from "./bundle.ts";
 import type { Program } from "../src/manifest.ts";
 
@@ -82,6 +84,29 @@ describe("threads", () => {
     expect(model.threads).toBe(threads);
     for (let round = 0; round < 200; round++) expect(value(await model.run({ x: X }))).toEqual(Y);
     await model.dispose();
+  });
+
+  test("divide calls of every extent without losing or repeating a piece", async () => {
+    const memory = new WebAssembly.Memory({ initial: 4, maximum: 65536, shared: true });
+    const module = await WebAssembly.compile(assemble({ shared: true }));
+    const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
+    const team = { module, memory, kernels: ["add"], scratch: { address: 0, bytes: 0 }, threads: 4 };
+    const pool = new ThreadPool(team, workerUrl);
+    await pool.ready;
+    const view = (address: number): Float32Array => new Float32Array(memory.buffer, address, 10000);
+    const [ones, sums] = [view(1024), view(65536)];
+    ones.fill(1);
+    // sums += 1: a piece that is done twice, or not at all, shows.
+    for (let round = 1; round <= 2000; round++) {
+      pool.run(0, exports.add as () => void, [65536, 1024, 65536, 0, 0], round % 7 ? (round * 37) % 10000 : 10000);
+    }
+    const expected = new Float32Array(10000);
+    for (let round = 1; round <= 2000; round++) {
+      const extent = round % 7 ? (round * 37) % 10000 : 10000;
+      for (let index = 0; index < extent; index++) expected[index]++;
+    }
+    expect(sums).toEqual(expected);
+    pool.dispose();
   });
 
   test("that cannot start leave one, and a note", async () => {
