@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-
 import numpy.typing as npt
 
 from webdnn_onnx.dtypes import DType
@@ -111,7 +110,7 @@ class Value:
         return shape
 
 
-Attribute: TypeAlias = "int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | npt.NDArray[Any] | tuple[npt.NDArray[Any], ...] | Graph | tuple[Graph, ...] | Type | tuple[Type, ...]"
+Attribute: TypeAlias = "int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | npt.NDArray[Any] | tuple[npt.NDArray[Any], ...] | Graph | tuple[Graph, ...] | Type | tuple[Type, ...]"  # noqa: E501  # one string literal, or type checkers do not read it
 """An attribute's value. Strings are decoded as UTF-8 with surrogateescape, so that any bytes survive."""
 
 

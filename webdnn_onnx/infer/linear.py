@@ -16,7 +16,7 @@ def matmul_shape(call: Call, left: Shape, right: Shape) -> Shape:
     """The shape of numpy.matmul. Raises ShapeError where the inner dimensions differ or an input is a scalar."""
     if not left or not right:
         raise call.shape_error("inputs", "rank 1 or more", f"{show(left)} and {show(right)}")
-    inner = right[-2] if len(right) > 1 else right[0]
+    inner = right[-2:][0]
     if isinstance(left[-1], int) and isinstance(inner, int) and left[-1] != inner:
         raise call.shape_error("inner dimensions", "equal ones", f"{show(left)} and {show(right)}")
     batch = broadcast(call, (left[:-2], right[:-2]))

@@ -178,7 +178,7 @@ def _values(type: Scalar, denormals: bool) -> Array:
         spread = rng.standard_normal(24) * np.exp2(rng.uniform(-8, 8, 24))
         parts = [*_SPECIAL, *_EXTREME, *(_DENORMAL if denormals else ()), *spread]
         return np.array(parts).astype(dtype)
-    values = list(_INTEGERS)
+    values: list[int] = [*_INTEGERS]
     if type.bits == 64:
         values += _WIDE_INTEGERS
     if type.is_signed:

@@ -267,13 +267,18 @@ def requantized(
     return quantized(value, scalar(y_scale, ()), zero, dtype)
 
 
+def _row(i: Indices) -> Expr:
+    """The row of a matrix product's element; 0 where the product is a vector."""
+    return i[-2] if len(i) > 1 else Const(0)
+
+
 @lowering("QLinearMatMul", since=10)
 def _qlinear_matmul(context: NodeContext) -> None:
     dtype = context.output().dtype
 
     def body(i: Indices) -> Expr:
         total = integer_matmul(context, i, 0, 3, 2, 5)
-        rows = zero_indices(context.shape(1), [i[-2] if len(i) > 1 else Const(0), *i[:-1], Const(0)])
+        rows = zero_indices(context.shape(1), [_row(i), *i[:-1], Const(0)])
         columns = zero_indices(context.shape(4), [i[-1], *i[:-2], Const(0), i[-1]])
         return requantized(context, total, [(1, rows), (4, columns)], 6, 7, dtype)
 
@@ -284,9 +289,7 @@ def _qlinear_matmul(context: NodeContext) -> None:
 def _matmul_to_float(context: NodeContext) -> None:
     def body(i: Indices) -> Expr:
         total = cast(DType.FLOAT32, integer_matmul(context, i, 0, 1, 4, 5))
-        a_scale = context.element(
-            2, zero_indices(context.shape(2), [i[-2] if len(i) > 1 else Const(0), *i[:-1], Const(0)])
-        )
+        a_scale = context.element(2, zero_indices(context.shape(2), [_row(i), *i[:-1], Const(0)]))
         b_scale = context.element(3, zero_indices(context.shape(3), [i[-1], *i[:-2], Const(0), i[-1]]))
         value = apply(Op.MUL, total, apply(Op.MUL, a_scale, b_scale))
         return apply(Op.ADD, value, context.element(6, [i[-1]])) if context.has(6) else value

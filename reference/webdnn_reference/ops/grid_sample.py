@@ -73,7 +73,7 @@ def sample(X: Array, grid: Array, align_corners: int, mode: str, padding_mode: s
     total = np.zeros((batch, channels, positions.shape[1]), wide.dtype)
     for chosen in itertools.product(*taps):
         index, inside = _combined(chosen, sizes)
-        weight = np.prod([tap[1] for tap in chosen], axis=0).astype(wide.real.dtype)
+        weight = np.prod([tap[1] for tap in chosen], axis=0).astype(np.real(wide).dtype)
         values = np.take_along_axis(wide, index[:, None], axis=2)
         total += np.where(inside[:, None], values, 0) * weight[:, None]
     return (saturate(np.trunc(total), X.dtype) if is_integer(X) else narrow(total, X)).reshape(shape)

@@ -180,7 +180,7 @@ def _interpolate(X: Array, plan: Sequence[_Axis], positions: Sequence[Array], ho
         if item.length == item.resized and np.array_equal(x, np.arange(item.length)):
             continue
         indices, weights = _taps(x, item, how)
-        weights = weights.astype(y.real.dtype)
+        weights = weights.astype(np.real(y).dtype)
         column = [-1 if axis == item.axis else 1 for axis in range(X.ndim)]
         total: Any = 0
         for tap in range(indices.shape[1]):

@@ -69,7 +69,7 @@ def _dft(x: Array, dft_length: Array | None, axis: int, inverse: bool, onesided:
     if onesided and inverse:
         return narrow(np.fft.irfft(values, length, where)[..., None], x)
     if onesided:
-        return narrow(_from_complex(np.fft.rfft(values.real, length, where)), x)
+        return narrow(_from_complex(np.fft.rfft(np.real(values), length, where)), x)
     transform = np.fft.ifft if inverse else np.fft.fft
     return narrow(_from_complex(transform(values, length, where)), x)
 
@@ -112,7 +112,7 @@ def stft(
         return narrow(_from_complex(np.fft.fft(frames, axis=-1)), signal)
     if signal.shape[-1] != 1:
         raise InvalidModelError("onesided: expected 0 for a complex signal, got 1")
-    return narrow(_from_complex(np.fft.rfft(frames.real, axis=-1)), signal)
+    return narrow(_from_complex(np.fft.rfft(np.real(frames), axis=-1)), signal)
 
 
 def _to_complex(x: Array, what: str) -> Array:
@@ -123,7 +123,7 @@ def _to_complex(x: Array, what: str) -> Array:
 
 
 def _from_complex(z: Array) -> Array:
-    return np.stack([z.real, z.imag], axis=-1)
+    return np.stack([np.real(z), np.imag(z)], axis=-1)
 
 
 @op("BlackmanWindow", 17)
