@@ -86,14 +86,15 @@ class NodeContext:
         """The array of an input that is known at compile time, else None."""
         return self.state.constant(self.node.input(index))
 
-    def integers(self, index: int) -> tuple[Dim, ...] | None:
+    def integers(self, index: int, count: int | None = None) -> tuple[Dim, ...] | None:
         """The elements of an integer input as dimensions: numbers where it is a constant, expressions where it is shape
-        arithmetic, signed symbols bound at run time where it is a small tensor of known size; else None."""
+        arithmetic, signed symbols bound at run time where it is a small tensor of known size; else None.
+        count: how many it must have, where its type does not say."""
         name = self.node.input(index)
         array = self.constant(index)
         if array is not None:
             return tuple(int(item) for item in np.asarray(array).ravel())
-        return self.state.known.get(name) or self.state.elements(name)
+        return self.state.known.get(name) or self.state.elements(name, count)
 
     def unsupported(self, what: str) -> UnsupportedOpError:
         """The error to raise for a form of the operator that has no lowering."""

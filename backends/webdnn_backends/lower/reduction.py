@@ -4,33 +4,124 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from webdnn_backends.ir import build
-from webdnn_backends.ir.build import apply, cast, const
+from webdnn_backends.ir.build import apply, cast, const, floor_mod
 from webdnn_backends.ir.loops import Const, Expr, ReduceOp
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.elementwise import like
+from webdnn_backends.lower.movement import flat_index, unflatten
 from webdnn_backends.lower.registry import LOWERINGS, lowering
+from webdnn_backends.te.tensors import Host, ReshapeHint
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim, product
+from webdnn_onnx.graph import Shape
+from webdnn_onnx.symbolic import Dim, equal, minimum, product, select
 
 __all__: list[str] = []
 
 
-def reduction_axes(context: NodeContext) -> tuple[int, ...] | None:
-    """The axes that a Reduce* node removes, ascending; None where it is the identity (noop_with_empty_axes)."""
-    rank = context.rank(0)
+@dataclass(frozen=True)
+class Span:
+    """What a Reduce* node combines. shape: of the result with the reduced axes kept as 1. extents: of the reduction.
+    at: input indices from those of the kept result and of the reduction. axes: the reduced ones, None where only
+    running tells. flags: a tensor with 1 for each reduced axis, where not even their number is known."""
+
+    shape: Shape
+    extents: tuple[Dim, ...]
+    at: Callable[[Indices, Indices], list[Expr]]
+    axes: frozenset[int] | None = None
+    flags: str = ""
+
+
+def reduction_span(context: NodeContext) -> Span | None:
+    """What a Reduce* node combines; None where it is the identity (noop_with_empty_axes)."""
+    rank, shape = context.rank(0), context.shape(0)
     by_input = context.node.opset >= (13 if context.node.op == "ReduceSum" else 18)
+    noop = bool(by_input and context.attribute("noop_with_empty_axes", 0))
+    given: Sequence[Dim] | None = context.attribute("axes", ())
     if by_input:
         given = context.integers(1) if context.has(1) else ()
-        if given is None or not all(isinstance(axis, int) for axis in given):
-            raise context.unsupported("axes known only at run time")
-    else:
-        given = context.attribute("axes", ())
-    if not given:
-        return None if by_input and context.attribute("noop_with_empty_axes", 0) else tuple(range(rank))
-    return tuple(sorted(context.axis(int(axis), rank) for axis in given))  # type: ignore[arg-type]  # checked above
+    if given is None:
+        return _open_span(context, noop)
+    if not given and noop:
+        return None
+    if all(isinstance(axis, int) for axis in given):
+        axes = {context.axis(int(axis), rank) for axis in given if isinstance(axis, int)} or set(range(rank))
+        return _fixed_span(shape, axes)
+    flags = [minimum(sum((is_axis(axis, d, rank) for axis in given), start=0), 1) for d in range(rank)]
+    return _run_time_span(shape, flags)
+
+
+def _fixed_span(shape: Shape, axes: set[int]) -> Span:
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    extents = tuple(shape[axis] for axis in sorted(axes))
+
+    def at(i: Indices, k: Indices) -> list[Expr]:
+        inner = iter(k)
+        return [next(inner) if axis in axes else index for axis, index in enumerate(i)]
+
+    return Span(kept, extents, at, frozenset(axes))
+
+
+def _run_time_span(shape: Shape, flags: Sequence[Dim], tensor: str = "") -> Span:
+    """Every axis is one of the result and one of the reduction, and one of the two has size 1."""
+    kept = tuple(select(flag, 1, size) for flag, size in zip(flags, shape, strict=True))
+    extents = tuple(select(flag, size, 1) for flag, size in zip(flags, shape, strict=True))
+
+    def at(i: Indices, k: Indices) -> list[Expr]:
+        return [build.add(outer, inner) for outer, inner in zip(i, k, strict=True)]
+
+    return Span(kept, extents, at, flags=tensor)
+
+
+def _open_span(context: NodeContext, noop: bool) -> Span:
+    """Axes whose number is known only at run time; none of them means all, or with `noop` none."""
+    rank, shape = context.rank(0), context.shape(0)
+    count = product(list(context.shape(1)))
+
+    def flag(i: Indices) -> Expr:
+        def hit(k: Indices) -> Expr:
+            axis = cast(DType.INT32, context.element(1, k))
+            return apply(Op.EQ, floor_mod(axis, rank), i[0])
+
+        found = context.reduce(ReduceOp.ANY, context.shape(1), hit)
+        if not noop:
+            found = apply(Op.OR, found, apply(Op.EQ, build.dim(count), Const(0)))
+        return cast(DType.INT64, found)
+
+    tensor = context.temporary(DType.INT64, (rank,), flag)
+    flags = context.state.elements(tensor)
+    assert flags is not None, "a tensor has few axes"
+    span = _run_time_span(shape, flags, tensor)
+    context.define(dict(enumerate(span.shape)))
+    return span
+
+
+def emit_reduction(context: NodeContext, span: Span, body: Callable[[Indices], Expr]) -> None:
+    """Give the node's output by its expression over the indices of the result with the reduced axes kept."""
+    if context.attribute("keepdims", 1):
+        context.emit(body)
+        return
+    target = context.state.tensor(context.node.outputs[0])
+    if target.slot:
+        kept = context.temporary(context.dtype(0), span.shape, body)
+        context.state.items.append(Host("squeeze", (kept, span.flags), (target.name,), {}, context.node.source))
+        return
+    if span.axes is not None:
+        context.emit(lambda i: body(_restored(i, span.axes or frozenset(), len(span.shape))))
+        return
+    kept = context.temporary(context.output().dtype, span.shape, body)
+    context.emit(
+        lambda i: context.read(kept, unflatten(flat_index(i, target.shape), span.shape)), hint=ReshapeHint(kept)
+    )
+
+
+def _restored(i: Indices, axes: frozenset[int], rank: int) -> Indices:
+    """Indices with a 0 at each of these axes."""
+    rest = iter(i)
+    return tuple(Const(0) if axis in axes else next(rest) for axis in range(rank))
 
 
 def _identity(x: Expr) -> Expr:
@@ -50,27 +141,27 @@ def _reduce(
     """Register a reduction: after(combine(before(x)), number of elements)."""
 
     def lower(context: NodeContext) -> None:
-        axes = reduction_axes(context)
-        keep = context.attribute("keepdims", 1)
-        shape = context.shape(0)
-        if axes is None:
+        span = reduction_span(context)
+        if span is None:
             context.emit(lambda i: before(context.element(0, i)) if op is ReduceOp.SUM else context.element(0, i))
             return
-        extents = [shape[axis] for axis in axes]
         combine = op
         if context.dtype(0) is DType.BOOL:
             combine = ReduceOp.ANY if op is ReduceOp.MAX else ReduceOp.ALL
-        count = counted(product(extents))
+        count = counted(product(list(span.extents)))
 
         def body(i: Indices) -> Expr:
-            total = context.reduce(
-                combine, extents, lambda k: before(context.element(0, spread(i, k, axes, len(shape), keep)))
-            )
+            total = context.reduce(combine, span.extents, lambda k: before(context.element(0, span.at(i, k))))
             return after(total, count(total))
 
-        context.emit(body)
+        emit_reduction(context, span, body)
 
     LOWERINGS.add(name, 1, lower)
+
+
+def is_axis(given: Dim, axis: int, rank: int) -> Dim:
+    """1 where a run-time axis, counted from either end, is this one; else 0."""
+    return equal(given, axis) + equal(given, axis - rank)
 
 
 def spread(i: Indices, k: Indices, axes: Sequence[int], rank: int, keep: int) -> list[Expr]:
@@ -123,26 +214,24 @@ _reduce("ReduceLogSum", ReduceOp.SUM, after=_floating(Op.LOG))
 
 @lowering("ReduceLogSumExp")
 def _log_sum_exp(context: NodeContext) -> None:
-    axes = reduction_axes(context)
-    keep, shape = context.attribute("keepdims", 1), context.shape(0)
-    if axes is None:
+    span = reduction_span(context)
+    if span is None:
         context.emit(lambda i: context.element(0, i))
         return
-    extents = [shape[axis] for axis in axes]
     wide = context.dtype(0).is_float
 
     def element(i: Indices, k: Indices) -> Expr:
-        x = context.element(0, spread(i, k, axes, len(shape), keep))
+        x = context.element(0, span.at(i, k))
         return x if wide else cast(DType.FLOAT64, x)
 
     def body(i: Indices) -> Expr:
-        peak = context.reduce(ReduceOp.MAX, extents, lambda k: element(i, k))
+        peak = context.reduce(ReduceOp.MAX, span.extents, lambda k: element(i, k))
         finite = build.select(apply(Op.IS_INF, peak), like(peak, 0), peak)
-        total = context.sum(extents, lambda k: apply(Op.EXP, apply(Op.SUB, element(i, k), finite)))
+        total = context.sum(span.extents, lambda k: apply(Op.EXP, apply(Op.SUB, element(i, k), finite)))
         result = apply(Op.ADD, apply(Op.LOG, total), finite)
         return result if wide else cast(context.output().dtype, result)
 
-    context.emit(body)
+    emit_reduction(context, span, body)
 
 
 def softmax_axes(context: NodeContext) -> tuple[int, ...]:

@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from webdnn_backends.ir import build
 from webdnn_backends.ir.build import apply, cast, const
-from webdnn_backends.ir.loops import Assign, Const, Expr, If, Local, ReduceOp, Stmt, Var
+from webdnn_backends.ir.loops import Assign, Const, Expr, If, Load, Local, ReduceOp, Stmt, Store, Var
 from webdnn_backends.ir.scalars import Op, Scalar, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.direct import Direct, loop, nest
 from webdnn_backends.lower.reduction import softmax_axes
 from webdnn_backends.lower.registry import LOWERINGS, lowering
 from webdnn_onnx.dtypes import DType
+from webdnn_onnx.symbolic import Dim, equal, less, product, select
 
 __all__: list[str] = []
+
+
+def around(context: NodeContext, axis: Dim, shape: Sequence[Dim]) -> tuple[Dim, Dim, Dim]:
+    """How many elements lie before an axis, along it and behind it; the axis may be known only at run time."""
+    rank = len(shape)
+    if isinstance(axis, int):
+        at = context.axis(axis, rank)
+        return product(list(shape[:at])), shape[at], product(list(shape[at + 1 :]))
+    axis = select(less(axis, 0), axis + rank, axis)
+    before = [select(less(d, axis), size, 1) for d, size in enumerate(shape)]
+    behind = [select(less(axis, d), size, 1) for d, size in enumerate(shape)]
+    along = sum((equal(axis, d) * size for d, size in enumerate(shape)), start=0)
+    return product(before), along, product(behind)
 
 
 def _cumulative(name: str, op: Op, start: int) -> None:
     def lower(context: NodeContext) -> None:
         given = context.integers(1)
-        if given is None or not isinstance(given[0], int):
-            raise context.unsupported("an axis known only at run time")
+        if given is None:
+            raise context.unsupported("an axis that is no single integer")
         shape, dtype = context.shape(0), context.dtype(0)
-        axis = context.axis(given[0], len(shape))
+        outer, length, inner = around(context, given[0], shape)
         exclusive, reverse = context.attribute("exclusive", 0), context.attribute("reverse", 0)
         kernel = Direct(context, name.lower())
         x, y = kernel.input(0), kernel.output()
         scalar = compute_type(dtype)
-        others = [f"i{k}" for k in range(len(shape)) if k != axis]
-        at: list[Expr] = [Var(f"i{k}") for k in range(len(shape))]
         step = Var("step")
-        at[axis] = build.sub(build.sub(build.dim(shape[axis]), 1), step) if reverse else step
+        along = build.sub(build.sub(build.dim(length), 1), step) if reverse else step
+        at = build.add(
+            build.mul(build.add(build.mul(Var("outer"), build.dim(length)), along), build.dim(inner)), Var("inner")
+        )
         total = Var("total", scalar)
-        advance = Assign("total", cast(dtype, apply(op, total, x.load(at))))
-        write = y.store(at, total)
+        advance = Assign("total", cast(dtype, apply(op, total, Load(x.buffer, at, scalar))))
+        write = Store(y.buffer, at, total)
         walk: tuple[Stmt, ...] = (write, advance) if exclusive else (advance, write)
-        body = (Local("total", scalar, const(start, scalar)), loop("step", shape[axis], *walk))
-        kernel.run(*nest(others, [size for k, size in enumerate(shape) if k != axis], *body, parallel=True))
+        body = (Local("total", scalar, const(start, scalar)), loop("step", length, *walk))
+        kernel.run(*nest(("outer", "inner"), (outer, inner), *body, parallel=True))
 
     LOWERINGS.add(name, 1, lower)
 

@@ -141,11 +141,11 @@ class LoweringState:
         )
         self._bind(pairs)
 
-    def elements(self, name: str) -> tuple[Dim, ...] | None:
+    def elements(self, name: str, count: Dim | None = None) -> tuple[Dim, ...] | None:
         """The elements of an integer tensor that is computed at run time, as symbols bound from here on; None where it
-        is too large or its size is unknown."""
+        is too large or its size is unknown. count: how many it must have, where its type does not say."""
         tensor = self.tensor(name)
-        count = tensor.elements
+        count = tensor.elements if count is None else count
         if tensor.slot or not isinstance(count, int) or count > _MOST_BOUND or not tensor.dtype.is_integer:
             return None
         names = [f"{name}[{index}]" for index in range(count)]
