@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import wasmtime
 
 from webdnn_backends.ir.build import add, floor_div, floor_mod, mul
 from webdnn_backends.ir.interpret import interpret
@@ -31,7 +32,7 @@ from webdnn_backends.ir.loops import (
     Var,
 )
 from webdnn_backends.ir.scalars import Op, Scalar
-from webdnn_backends.wasm.dialect import compile_kernel, emit_module, is_parallel, scratch_bytes
+from webdnn_backends.wasm.dialect import compile_kernel, emit_module, is_parallel, parameter_names, scratch_bytes
 from webdnn_backends.wasm.text import print_function
 from webdnn_onnx.dtypes import DType
 
@@ -220,3 +221,27 @@ def test_equal_kernels_give_equal_bytes(threads: bool) -> None:
     first, second = (emit_module([kernel("power", body)], threads=threads) for _ in range(2))
     assert first == second
     assert first.startswith(b"\x00asm")
+
+
+@pytest.mark.parametrize("relaxed", [False, True])
+def test_modules_of_threads_import_a_shared_memory_and_are_valid(relaxed: bool) -> None:
+    config = wasmtime.Config()
+    config.wasm_threads = True
+    config.shared_memory = True
+    config.wasm_relaxed_simd = True
+    body = (Loop("i", Const(8), (Store("y", Var("i"), Apply(Op.REM, (x(Var("i")), x(Const(0))))),), PARALLEL),)
+    data = emit_module([kernel("remainder", body)], relaxed=relaxed, threads=True)
+    module = wasmtime.Module(wasmtime.Engine(config), data)
+    imported = module.imports[0]
+    assert (imported.module, imported.name) == ("env", "memory")
+    assert {item.name for item in module.exports} == {"remainder", "scratch"}
+
+
+def test_text_names_the_arguments() -> None:
+    body = (Loop("i", Var("n"), (Store("y", Var("i"), x(Var("i"))),), PARALLEL),)
+    item = kernel("copy", body, ("n",))
+    assert parameter_names(item) == ("x", "y", "n", "begin", "end")
+    text = print_function(compile_kernel(item).function, parameter_names(item))
+    assert text.startswith('(func $copy (export "copy") (param $x i32) (param $y i32) (param $n i32)')
+    assert "local.get $begin" in text
+    assert "f32.store" in text
