@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from webdnn_onnx.graph import Shape
+from webdnn_onnx.dtypes import DType
+from webdnn_onnx.graph import Graph, Shape, TensorType, Type
 from webdnn_onnx.infer.call import Call
-from webdnn_onnx.infer.registry import shape_rule
+from webdnn_onnx.infer.registry import rule, shape_rule
 from webdnn_onnx.symbolic import Dim
 
 __all__: list[str] = []
@@ -30,10 +31,18 @@ def attention(call: Call) -> list[Shape]:
     return [y, (*k4[:2], total, k4[3]), (*v4[:2], total, v4[3]), (*q4[:3], total)]
 
 
-@shape_rule("FlexAttention", domain="ai.onnx.preview")
-def flex_attention(call: Call) -> list[Shape]:
-    """[N, heads, q, size of V]."""
-    return [(*call.ranked(0, 4)[:3], call.ranked(2, 4)[3])]
+@rule("FlexAttention", domain="ai.onnx.preview")
+def flex_attention(call: Call) -> list[Type | None]:
+    """[N, heads, q, size of V]; the subgraphs see the scores [N, heads, q, keys] in softmax_precision."""
+    q, k, v = call.ranked(0, 4), call.ranked(1, 4), call.ranked(2, 4)
+    wide = DType.FLOAT64 if call.dtype(0) is DType.FLOAT64 else DType.FLOAT32
+    precision = call.number("softmax_precision", 0)
+    scores = TensorType(DType.from_onnx(precision) if precision else wide, (*q[:3], k[2]))
+    for name in ("score_mod", "prob_mod"):
+        body = call.attribute(name)
+        if isinstance(body, Graph):
+            call.graphs[name], _ = call.nested(body, call.scope, [scores], [None])
+    return [TensorType(call.dtype(0), (*q[:3], v[3]))]
 
 
 @shape_rule("RotaryEmbedding")
