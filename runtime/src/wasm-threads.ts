@@ -154,6 +154,7 @@ export function help(memory: WebAssembly.Memory, functions: readonly Call[]): vo
 
 export class ThreadPool {
   readonly ready: Promise<void>;
+  isReady = false;
   private readonly workers: AnyWorker[] = [];
   private readonly words: Int32Array;
   private broken: string | undefined;
@@ -188,6 +189,7 @@ export class ThreadPool {
       worker.postMessage({ ...team, role: "helper", index } satisfies HelperStart);
     }
     this.ready = Promise.all(started).then(() => {
+      this.isReady = true;
       for (const worker of this.workers) worker.hold(false);
     });
   }

@@ -114,20 +114,28 @@ export class WasmBackend implements Backend {
       this.exports = (await WebAssembly.instantiate(module, { env: { memory: this.memory } })).exports;
       for (const kernel of this.kernels) this.find(kernel);
       setScratch(this.exports, this.scratch.address);
-      if (this.choice.threads > 1 && this.workerUrl) {
-        const names = this.kernels.map((kernel) => kernel.export ?? kernel.name);
-        this.pool = new ThreadPool(
-          { module, memory: this.memory, kernels: names, scratch: this.scratch, threads: this.choice.threads },
-          this.workerUrl,
-        );
-        await this.pool.ready;
-        this.threads = this.choice.threads;
-      }
+      if (this.choice.threads > 1 && this.workerUrl) this.startThreads(module, this.workerUrl);
     } catch (error) {
-      this.pool?.dispose();
       if (error instanceof BackendError) throw error;
       throw new BackendError(`wasm: ${file}: ${reasonOf(error)}`, { cause: error });
     }
+  }
+
+  /** Helpers join when they are ready: until then, and if they never are, this thread works alone. */
+  private startThreads(module: WebAssembly.Module, workerUrl: URL): void {
+    const { memory, scratch } = this;
+    const { threads } = this.choice;
+    const kernels = this.kernels.map((kernel) => kernel.export ?? kernel.name);
+    const pool = new ThreadPool({ module, memory, kernels, scratch, threads }, workerUrl);
+    this.threads = threads;
+    this.pool = pool;
+    pool.ready.catch((error: unknown) => {
+      pool.dispose();
+      if (this.pool !== pool) return;
+      this.pool = undefined;
+      this.threads = 1;
+      this.notes.push(`one thread: ${reasonOf(error)}`);
+    });
   }
 
   private find(kernel: Kernel): WasmFunction {
@@ -217,7 +225,7 @@ export class WasmBackend implements Backend {
     try {
       this.stopwatch.around(kernel.name, () => {
         const { pool } = this;
-        if (!pool || !kernel.parallel || extent < 2) call(...args);
+        if (!pool?.isReady || !kernel.parallel || extent < 2) call(...args);
         else {
           pace.run(
             () => {
@@ -244,6 +252,7 @@ export class WasmBackend implements Backend {
 
   dispose(): void {
     this.pool?.dispose();
+    this.pool = undefined;
     this.exports = {};
     this.memory = new WebAssembly.Memory({ initial: 0 });
     this.epoch++;
