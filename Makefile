@@ -32,8 +32,8 @@ format: $(STAMPS)/python ## rewrite the sources as ruff formats them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## measure the engine on this machine
-	$(BIN)/python -m benchmarks
+bench: setup $(STAMPS)/peers ## beside onnxruntime-web in one page of a real browser
+	$(BIN)/python -m benchmarks.web
 
 conformance: setup ## the ONNX node suite, on the reference and on every backend
 	$(BIN)/python -m webdnn_conformance
@@ -42,7 +42,7 @@ build: setup ## wheel and source archive in dist/
 	$(BIN)/python -m build --no-isolation
 
 clean: ## remove everything that these targets made
-	rm -rf .venv .cache dist build site report runtime/node_modules webdnn_onnx/_runtime
+	rm -rf .venv .cache dist build site report runtime/node_modules benchmarks/node_modules webdnn_onnx/_runtime
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(STAMPS)/python: requirements-dev.txt pyproject.toml
@@ -58,6 +58,10 @@ $(STAMPS)/node: runtime/package-lock.json
 	@command -v npm >/dev/null || { \
 	  echo "make setup: expected Node.js 20.16+ and npm on PATH, got none; on Debian: apt-get install nodejs npm" >&2; exit 1; }
 	npm ci --prefix runtime --no-fund --no-audit --loglevel=error
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/peers: benchmarks/package-lock.json
+	npm ci --prefix benchmarks --no-fund --no-audit --loglevel=error
 	@mkdir -p $(@D) && touch $@
 
 $(STAMPS)/runtime: $(STAMPS)/node $(RUNTIME_SOURCES)
