@@ -392,10 +392,12 @@ def _acos(body: _Body, x: Expr) -> Expr:
 
 
 def _sinh_cosh_parts(body: _Body, x: Expr) -> tuple[Expr, Expr, Expr]:
-    """(|x|, e**|x|/2, e**-|x|/2), the second overflowing only where it must."""
+    """(|x|, e**|x|/2, e**-|x|/2), the second overflowing only where it must: half of e is taken in its exponent, so
+    that no compiler multiplies e by itself first."""
     a = body.let("a", apply(Op.ABS, x))
     e = body.let("e", apply(Op.EXP, apply(Op.MUL, a, body.const(0.5))))
-    growing = apply(Op.MUL, apply(Op.MUL, e, body.const(0.5)), e)
+    half = Bitcast(body.type, apply(Op.SUB, body.bits(e), body.integer(1 << body.format.mantissa)))
+    growing = apply(Op.MUL, half, e)
     return a, growing, apply(Op.DIV, apply(Op.DIV, body.const(0.5), e), e)
 
 
@@ -463,7 +465,8 @@ def _erf(body: _Body, x: Expr) -> Expr:
     first, *rest = coefficients.ERF[body.type]
     excess = body.polynomial(body.let("z", apply(Op.MUL, x, x)), (first - 1, *rest))
     near = apply(Op.FMA, x, excess, x)
-    return select(apply(Op.LT, a, body.const(1.0)), near, far)
+    value = select(apply(Op.LT, a, body.const(1.0)), near, far)
+    return select(apply(Op.IS_NAN, x), x, value)
 
 
 def _integer_mantissa(body: _Body, name: str, magnitude: Expr) -> tuple[Expr, Expr]:

@@ -13,7 +13,7 @@ Where WGSL's own function is looser than the operator's meaning, the row calls t
 | float %                 | a - b*trunc(a/b), rounded            | rem_f32, exact             |
 | min, max, sign          | NaN indeterminate                    | min_f32, ...: by bits      |
 | float !=                | false for NaN on some devices        | !(a == b)                  |
-| sqrt, /                 | 4.5 and 2.5 ULP                      | as they are                |
+| sqrt, /                 | 4.5 and 2.5 ULP, divisor < 2**126    | as they are                |
 | integer / and %         | x/0 = x                              | div_i32, ...: x/0 = 0      |
 | << and >>               | the count modulo 32                  | shl_i32, ...: guarded      |
 
