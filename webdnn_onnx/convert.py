@@ -24,7 +24,14 @@ from webdnn_backends.te.tensors import TensorProgram
 from webdnn_onnx.bundle.entry import entry_module, entry_types
 from webdnn_onnx.bundle.folder import bundle_folder
 from webdnn_onnx.bundle.plan import Plan, plan_arena, plan_slots
-from webdnn_onnx.bundle.program import KernelTable, bound_symbols, calls_of, host_functions, kernel_table, program_record
+from webdnn_onnx.bundle.program import (
+    KernelTable,
+    bound_symbols,
+    calls_of,
+    host_functions,
+    kernel_table,
+    program_record,
+)
 from webdnn_onnx.bundle.weights import Encoding, WeightFile
 from webdnn_onnx.errors import BackendError, UnsupportedOpError
 from webdnn_onnx.graph import Graph, MapType, OptionalType, SequenceType, Type, Value
