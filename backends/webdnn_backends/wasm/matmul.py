@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,18 @@ from webdnn_backends.ir.build import add, floor_div, i32, mul, sub
 from webdnn_backends.ir.loops import (
     Access,
     Apply,
+    Assign,
     BufferParameter,
     Const,
     Expr,
     If,
     Kernel,
+    Lane,
     Load,
+    Local,
     Loop,
     LoopKind,
+    Splat,
     Stmt,
     Store,
     Var,
@@ -36,6 +40,7 @@ __all__ = [
     "panel_elements",
     "plain_buffers",
     "product_extent",
+    "row_products",
     "task_shape",
 ]
 
@@ -44,6 +49,7 @@ _BLOCK = 256
 _ENOUGH_TASKS = 16
 _NEAR = 64 * 1024
 _LOW, _TALL = 24, 96
+_VECTOR, _CHAINS = 4, 4
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,44 @@ def _blocking(k: Expr) -> tuple[Expr, int]:
     blocks = -(-size // _BLOCK)
     block = (-(-size // blocks) + 3) // 4 * 4
     return Const(-(-size // block)), block
+
+
+def row_products(product: MatMul, right: Callable[[Expr, Expr, int], Expr]) -> Kernel:
+    """The same product for few rows where both operands lie along k: sums of products of vectors, nothing is packed.
+
+    right(n, k, lanes): elements of B from k on; it takes the place of the panels.
+    """
+    k = i32(product.k)
+    sums = [Var(f"sum{chain}", Scalar.F32, _VECTOR) for chain in range(_CHAINS)]
+    zero: Expr = Const(0.0, Scalar.F32)
+    step = _VECTOR * _CHAINS
+    body: list[Stmt] = [Local(item.name, Scalar.F32, Splat(zero), lanes=_VECTOR) for item in sums]
+    many: list[Stmt] = []
+    for chain, item in enumerate(sums):
+        at = add(Var("k"), chain * _VECTOR)
+        left = product.left(Var("m"), at)
+        assert isinstance(left, Load), "both operands are read from memory"
+        terms = (replace(left, lanes=_VECTOR), right(Var("j"), at, _VECTOR), item)
+        many.append(Assign(item.name, Apply(Op.FMA, terms)))
+    whole = floor_div(k, step)
+    body.append(Loop("k", whole, tuple(many), step=step))
+    total: Expr = sums[0]
+    for item in sums[1:]:
+        total = Apply(Op.ADD, (total, item))
+    body.append(Local("all", Scalar.F32, total, lanes=_VECTOR))
+    lanes = [Lane(Var("all", Scalar.F32, _VECTOR), lane) for lane in range(_VECTOR)]
+    pairs = [Apply(Op.ADD, (lanes[lane], lanes[lane + 1])) for lane in (0, 2)]
+    body.append(Local("sum", Scalar.F32, Apply(Op.ADD, (pairs[0], pairs[1]))))
+    result = Var("sum", Scalar.F32)
+    term = Apply(Op.FMA, (product.left(Var("m"), Var("k")), right(Var("j"), Var("k"), 1), result))
+    start = mul(whole, step)
+    body.append(Loop("k", sub(k, start), (Assign(result.name, term),), start=start))
+    body += product.store(Var("m"), Var("j"), result)
+    loops: tuple[Stmt, ...] = (Loop("j", i32(product.n), tuple(body), LoopKind.PARALLEL),)
+    loops = (Loop("m", i32(product.m), loops, LoopKind.PARALLEL),)
+    for name, extent in reversed(product.batch):
+        loops = (Loop(name, i32(extent), loops, LoopKind.PARALLEL),)
+    return Kernel(product.name, product.buffers, product.parameters, loops)
 
 
 def task_shape(m: int | Expr, n: int | Expr, k: int | Expr) -> tuple[int, int]:

@@ -49,7 +49,7 @@ from webdnn_backends.te.naming import stage_name
 from webdnn_backends.te.simplify import IndexAlgebra, strides
 from webdnn_backends.te.tensors import Call, ConvHint, MatMulHint, Stage, Tensor
 from webdnn_backends.wasm.conv import Conv, conv2d, depthwise_conv2d, pack_conv_weights, pack_depthwise_weights
-from webdnn_backends.wasm.matmul import MatMul, matmul, pack_panels, pack_panels_kernel
+from webdnn_backends.wasm.matmul import MatMul, matmul, pack_panels, pack_panels_kernel, row_products
 from webdnn_backends.wasm.tiles import PANEL, PLAIN, RELAXED
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import Dim, ceil_div, free_symbols, product, symbol
@@ -104,11 +104,11 @@ class _Writer:
         out = BufferParameter("out", self.context.tensors[self.stage.output].dtype, Access.WRITE)
         return (*self.buffers.values(), out), (*self.buffers, self.stage.output)
 
-    def call(self, kernel: Kernel, plain: Kernel) -> Call:
+    def call(self, kernel: Kernel, plain: Kernel | None) -> Call:
         """The call of the finished kernel, which was built before its buffers were known."""
         buffers, tensors = self.arguments()
         parameters = tuple(self.sizes.values())
-        plain = replace(plain, buffers=buffers, parameters=parameters)
+        plain = None if plain is None else replace(plain, buffers=buffers, parameters=parameters)
         kernel = replace(kernel, buffers=buffers, parameters=parameters, plain=plain)
         return Call(kernel, tensors, tuple(symbol(name) for name in self.sizes), self.stage.source)
 
@@ -456,10 +456,12 @@ class _Product:
             merged = merged[1:]
         loops = [axis for axis in others if axis in shared or (axis in rows and axis not in merged)]
         height = product([axis.extent for axis in merged])
-        panels, pack, packed = self._panels(writer, shared, last, height)
-        if isinstance(panels, str):
-            return panels
         depth = self.reduce.axes[0]
+        few = isinstance(height, int) and height < _FEWEST_ROWS
+        direct = few and (shared != [] or self.right.tensor not in self.context.constants)
+        if direct and not self._along(writer, depth):
+            return "packing the right operand would cost more than the product"
+        panels, pack, packed = (None, None, None) if direct else self._panels(writer, shared, last)
         left, source = writer.place(self.left.tensor, self.left.indices), writer.buffer(self.left.tensor)
         start = self._panel_start(writer, shared, last)
         epilogue = _Epilogue(writer, self.reduce, last.name)
@@ -476,14 +478,26 @@ class _Product:
             writer.dim(last.extent),
             writer.dim(depth.extent),
             lambda m, k: Load(source, substitute(left, {**zeros, row: m, depth.name: k}), Scalar.F32),
-            writer.buffer(panels.name, DType.FLOAT32),
+            "" if panels is None else writer.buffer(panels.name, DType.FLOAT32),
             store,
             start,
             tuple((axis.name, writer.dim(axis.extent)) for axis in loops),
         )
+        if panels is None:
+            kernel = row_products(multiplication, self._right_element(writer, last, depth))
+            return Implementation((writer.call(kernel, None),))
         call = writer.call(matmul(multiplication, RELAXED), matmul(multiplication, PLAIN))
         calls = (call,) if pack is None else (pack, call)
         return Implementation(calls, () if pack is None else (panels,), () if packed is None else (packed,))
+
+    def _along(self, writer: _Writer, depth: Axis) -> bool:
+        """Whether both operands lie side by side along the sum."""
+        reads = (self.left, self.right)
+        return all(_stride(writer.place(read.tensor, read.indices), depth.name) == 1 for read in reads)
+
+    def _right_element(self, writer: _Writer, last: Axis, depth: Axis) -> Callable[[Expr, Expr, int], Expr]:
+        place, buffer = writer.place(self.right.tensor, self.right.indices), writer.buffer(self.right.tensor)
+        return lambda n, k, lanes: Load(buffer, substitute(place, {last.name: n, depth.name: k}), Scalar.F32, lanes)
 
     def _adjacent(self, axes: Sequence[Axis]) -> bool:
         every = [axis for axis in self.stage.axes if axis.extent != 1]
@@ -501,14 +515,12 @@ class _Product:
         return ceil_div(last.extent, PANEL) * PANEL * self.reduce.axes[0].extent
 
     def _panels(
-        self, writer: _Writer, shared: Sequence[Axis], last: Axis, height: Dim
-    ) -> tuple[Tensor | str, Call | None, PackedConstant | None]:
+        self, writer: _Writer, shared: Sequence[Axis], last: Axis
+    ) -> tuple[Tensor, Call | None, PackedConstant | None]:
         """The packed right operand: prepared now if it is constant, else by a kernel."""
         constant = self._constant_panels(shared, last)
         if constant is not None:
             return constant.tensor, None, constant
-        if isinstance(height, int) and height < _FEWEST_ROWS:
-            return "packing the right operand would cost more than the product", None, None
         shape = (*(axis.extent for axis in shared), self._panel_size(last))
         tensor = Tensor(f"{self.stage.output}#panels", DType.FLOAT32, shape)
         depth = self.reduce.axes[0]

@@ -163,6 +163,19 @@ def test_attention_scores_read_keys_transposed(run: Run) -> None:
     agree(run, data, {"q": normal(2, 9, 8), "k": normal(2, 10, 8)})
 
 
+@pytest.mark.parametrize(("queries", "width"), [(1, 16), (1, 35), (2, 64), (3, 5)])
+def test_few_rows_against_keys_of_run_time_pack_nothing(run: Run, queries: int, width: int) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["k"], ["t"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["q", "t"], ["s"]),
+        helper.make_node("Relu", ["s"], ["y"]),
+    ]
+    data = model(nodes, {"q": (2, queries, width), "k": (2, 10, width)}, (2, queries, 10))
+    compiled = agree(run, data, {"q": normal(2, queries, width), "k": normal(2, 10, width)}, fast=False)
+    assert not compiled.declined
+    assert sum(isinstance(item, Call) for item in compiled.items) == 1
+
+
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_gemm(run: Run, transposed: int) -> None:
     node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=transposed, alpha=0.5, beta=2.0)
