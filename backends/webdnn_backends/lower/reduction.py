@@ -51,7 +51,7 @@ def reduction_span(context: NodeContext) -> Span | None:
         axes = {context.axis(int(axis), rank) for axis in given if isinstance(axis, int)} or set(range(rank))
         return _fixed_span(shape, axes)
     flags = [minimum(sum((is_axis(axis, d, rank) for axis in given), start=0), 1) for d in range(rank)]
-    return _run_time_span(shape, flags)
+    return _run_time_span(context, shape, flags)
 
 
 def _fixed_span(shape: Shape, axes: set[int]) -> Span:
@@ -65,10 +65,11 @@ def _fixed_span(shape: Shape, axes: set[int]) -> Span:
     return Span(kept, extents, at, frozenset(axes))
 
 
-def _run_time_span(shape: Shape, flags: Sequence[Dim], tensor: str = "") -> Span:
+def _run_time_span(context: NodeContext, shape: Shape, flags: Sequence[Dim], tensor: str = "") -> Span:
     """Every axis is one of the result and one of the reduction, and one of the two has size 1."""
-    kept = tuple(select(flag, 1, size) for flag, size in zip(flags, shape, strict=True))
-    extents = tuple(select(flag, size, 1) for flag, size in zip(flags, shape, strict=True))
+    short = context.state.short
+    kept = tuple(short(select(flag, 1, size), 1) for flag, size in zip(flags, shape, strict=True))
+    extents = tuple(short(select(flag, size, 1), 1) for flag, size in zip(flags, shape, strict=True))
 
     def at(i: Indices, k: Indices) -> list[Expr]:
         return [build.add(outer, inner) for outer, inner in zip(i, k, strict=True)]
@@ -94,7 +95,7 @@ def _open_span(context: NodeContext, noop: bool) -> Span:
     tensor = context.temporary(DType.INT64, (rank,), flag)
     flags = context.state.elements(tensor)
     assert flags is not None, "a tensor has few axes"
-    span = _run_time_span(shape, flags, tensor)
+    span = _run_time_span(context, shape, flags, tensor)
     context.define(dict(enumerate(span.shape)))
     return span
 

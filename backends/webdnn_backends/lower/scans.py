@@ -28,7 +28,8 @@ def around(context: NodeContext, axis: Dim, shape: Sequence[Dim]) -> tuple[Dim, 
     before = [select(less(d, axis), size, 1) for d, size in enumerate(shape)]
     behind = [select(less(axis, d), size, 1) for d, size in enumerate(shape)]
     along = sum((equal(axis, d) * size for d, size in enumerate(shape)), start=0)
-    return product(before), along, product(behind)
+    outer, length, inner = (context.state.short(size, 1) for size in (product(before), along, product(behind)))
+    return outer, length, inner
 
 
 def _cumulative(name: str, op: Op, start: int) -> None:

@@ -40,7 +40,7 @@ class LoweringState:
     constants: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     items: list[Item] = field(default_factory=list)
     bound: set[str] = field(default_factory=set)
-    defined: dict[Call, Sum] = field(default_factory=dict)
+    defined: dict[Call | Sum, Sum] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
@@ -107,7 +107,7 @@ class LoweringState:
         if isinstance(kind, TensorType):
             if kind.shape is None:
                 return Tensor(name, kind.dtype, (), slot=True)
-            shape = tuple(abbreviate(size, self._define) for size in kind.shape)
+            shape = tuple(self.short(size) for size in kind.shape)
             return Tensor(name, kind.dtype, shape, slot=kind.dtype is DType.STRING)
         if kind is None:
             raise DTypeError(f"value '{value.name}': expected a known type, got none; declare its type in the model")
@@ -121,14 +121,20 @@ class LoweringState:
 
     # symbols
 
-    def _define(self, call: Call) -> Sum:
+    def _define(self, size: Call | Sum) -> Sum:
         """The symbol that abbreviates a long size expression from here on."""
-        if call not in self.defined:
+        if size not in self.defined:
             name = f"size{len(self.defined)}"
-            whole = Sum((((call,), 1),))
+            whole = size if isinstance(size, Sum) else Sum((((size,), 1),))
             self.items.append(Define(name, whole))
-            self.defined[call] = symbol(name, signed=lower_bound(whole) < 0)
-        return self.defined[call]
+            self.defined[size] = symbol(name, signed=lower_bound(whole) < 0)
+        return self.defined[size]
+
+    def short(self, size: Dim, terms: int = 3) -> Dim:
+        """The size with long parts abbreviated by symbols that are defined from here on; the whole of it where it has
+        more than so many terms. Kernels that use it stay small."""
+        size = abbreviate(size, self._define)
+        return size if isinstance(size, int) or len(size.terms) <= terms else self._define(size)
 
     def bind_value(self, name: str) -> None:
         """Bind the symbols that stand for elements of a computed value."""
