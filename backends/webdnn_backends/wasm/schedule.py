@@ -63,6 +63,9 @@ _FEWEST_ROWS = 4
 
 def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
     """The kernels of a stage, or the reason why the generic schedule should take it."""
+    gathers = [part for part in subexpressions(stage.body) if isinstance(part, Read) and _is_gather(part)]
+    if gathers:
+        return f"positions in '{gathers[0].tensor}' are read from memory"
     match stage.hint:
         case ConvHint():
             return _convolution(stage, stage.hint, context)
@@ -70,6 +73,10 @@ def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
             return _product(stage, context)
         case _:
             return "the generic schedule serves it as well"
+
+
+def _is_gather(read: Read) -> bool:
+    return any(isinstance(part, Read | Reduce) for index in read.indices for part in subexpressions(index))
 
 
 @dataclass

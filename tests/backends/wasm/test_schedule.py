@@ -176,6 +176,21 @@ def test_few_rows_against_keys_of_run_time_pack_nothing(run: Run, queries: int, 
     assert sum(isinstance(item, Call) for item in compiled.items) == 1
 
 
+def test_a_product_with_gathered_rows_is_left_to_the_generic_schedule(run: Run) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "i"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "w"], ["p"]),
+        helper.make_node("Add", ["p", "rows"], ["y"]),
+    ]
+    data = model(nodes, {"x": (9,)}, (9, 8), table=normal(5, 8), w=normal(8, 8))
+    _, program = prepare(data)
+    x = np.arange(9, dtype=np.float32) % 5
+    expected = run_compiled(compile_program(program, GENERIC), {"x": x})[0]
+    got = execute(run, compile_program(program, TARGET), {"x": x}, relaxed=True)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_gemm(run: Run, transposed: int) -> None:
     node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], transB=transposed, alpha=0.5, beta=2.0)
