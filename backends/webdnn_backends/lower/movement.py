@@ -15,9 +15,14 @@ from webdnn_backends.lower.registry import lowering
 from webdnn_backends.te.tensors import ReshapeHint
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Shape
-from webdnn_onnx.symbolic import Dim
+from webdnn_onnx.symbolic import Dim, equal
 
-__all__ = ["flat_index", "unflatten"]
+__all__ = ["flat_index", "is_axis", "unflatten"]
+
+
+def is_axis(given: Dim, axis: int, rank: int) -> Dim:
+    """1 where an axis, maybe known only at run time, is this one, counted from either end; else 0."""
+    return equal(given, axis) + equal(given, axis - rank)
 
 
 def flat_index(indices: Sequence[Expr], shape: Sequence[Dim]) -> Expr:
@@ -108,6 +113,9 @@ def _concat(context: NodeContext) -> None:
 @lowering("Split")
 def _split(context: NodeContext) -> None:
     axis = context.axis(context.attribute("axis", 0), context.rank(0))
+    if context.has(1):
+        for position, size in enumerate(context.integers(1, len(context.node.outputs)) or ()):
+            context.define({axis: size}, position)
     start: Dim = 0
     for position in range(len(context.node.outputs)):
         if not context.wants(position):
@@ -118,48 +126,6 @@ def _split(context: NodeContext) -> None:
             output=position,
         )
         start = start + context.output(position).shape[axis]
-
-
-@lowering("Slice")
-def _slice(context: NodeContext) -> None:
-    rank = context.rank(0)
-    if context.node.opset < 10:
-        starts: Sequence[Dim] | None = context.attribute("starts", ())
-        axes: Sequence[Dim] | None = context.attribute("axes", ())
-        steps: Sequence[Dim] | None = None
-    else:
-        starts = context.integers(1)
-        axes = context.integers(3) if context.has(3) else None
-        steps = context.integers(4) if context.has(4) else None
-    if starts is None:
-        raise context.unsupported("starts known only at run time")
-    axes = axes or tuple(range(len(starts)))
-    steps = steps or (1,) * len(starts)
-    first: list[Expr] = [Const(0)] * rank
-    stride: list[Expr] = [Const(1)] * rank
-    for start, axis, step in zip(starts, axes, steps, strict=True):
-        if not isinstance(axis, int) or not isinstance(step, int):
-            raise context.unsupported("axes or steps known only at run time")
-        at = context.axis(axis, rank)
-        first[at] = clamped_start(start, context.shape(0)[at], step)
-        stride[at] = Const(step)
-    context.emit(
-        lambda i: context.element(0, [add(mul(at, by), of) for at, by, of in zip(i, stride, first, strict=True)])
-    )
-
-
-def clamped_start(start: Dim, size: Dim, step: int) -> Expr:
-    """Where a slice begins, by the rules of ONNX (negative starts count from the end, then clamping)."""
-    if isinstance(start, int) and isinstance(size, int):
-        at = start + size if start < 0 else start
-        return Const(min(max(at, 0), size - 1 if step < 0 else size))
-    if isinstance(start, int) and start >= 0 and step > 0:
-        return build.dim(start) if start == 0 else apply(Op.MIN, Const(start), build.dim(size))
-    begin, extent = build.dim(start), build.dim(size)
-    at_end = add(begin, extent)
-    from_end = at_end if isinstance(start, int) else build.select(apply(Op.LT, begin, Const(0)), at_end, begin)
-    top = extent if step > 0 else build.sub(extent, 1)
-    return apply(Op.MIN, apply(Op.MAX, from_end, Const(0)), top)
 
 
 @lowering("Gather")
@@ -229,15 +195,23 @@ def _pad(context: NodeContext) -> None:
         axes: Sequence[Dim] = tuple(range(rank))
         fill: Expr = const(context.attribute("value", 0.0), compute_type(context.dtype(0)))
     else:
-        pads = context.integers(1)
-        axes = (context.integers(3) or ()) if context.has(3) else tuple(range(rank))
+        given = context.integers(3) if context.has(3) else tuple(range(rank))
+        if given is None:
+            raise context.unsupported("a number of axes known only at run time")
+        axes = given
+        pads = context.integers(1, 2 * len(axes))
         default = literal(np.zeros((), context.dtype(0).numpy), context.dtype(0))
         fill = context.element(2, (Const(0),) * context.rank(2)) if context.has(2) else default
-    if pads is None or not all(isinstance(axis, int) for axis in axes):
-        raise context.unsupported("pads known only at run time")
+    if pads is None:
+        raise context.unsupported("pads that are no small integer tensor")
     begins: list[Dim] = [0] * rank
-    for position, axis in enumerate(axes):
-        begins[context.axis(int(axis), rank)] = pads[position]  # type: ignore[arg-type]  # checked above
+    ends: list[Dim] = [0] * rank
+    for axis, begin, end in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+        for position in range(rank):
+            flag = is_axis(axis, position, rank)
+            begins[position] += flag * begin
+            ends[position] += flag * end
+    context.define({axis: size + begins[axis] + ends[axis] for axis, size in enumerate(context.shape(0))})
     mode = context.attribute("mode", "constant")
     context.emit(lambda i: _padded(context, i, begins, mode, fill))
 
@@ -359,33 +333,6 @@ def _eye_like(context: NodeContext) -> None:
     dtype, k = context.output().dtype, context.attribute("k", 0)
     one, zero = (literal(np.full((), value, dtype.numpy), dtype) for value in (1, 0))
     context.emit(lambda i: build.select(apply(Op.EQ, build.sub(i[1], i[0]), Const(k)), one, zero))
-
-
-@lowering("Range")
-def _range(context: NodeContext) -> None:
-    dtype = context.output().dtype
-
-    def body(i: Indices) -> Expr:
-        start, delta = (context.element(k, (Const(0),) * context.rank(k)) for k in (0, 2))
-        return apply(Op.ADD, start, apply(Op.MUL, cast(dtype, i[0]), delta))
-
-    context.emit(body)
-
-
-@lowering("OneHot")
-def _one_hot(context: NodeContext) -> None:
-    rank = len(context.output().shape)
-    axis = context.axis(context.attribute("axis", -1), rank)
-    depth = context.output().shape[axis]
-
-    def body(i: Indices) -> Expr:
-        index = cast(DType.INT32, context.element(0, [*i[:axis], *i[axis + 1 :]]))
-        wrapped = build.select(apply(Op.LT, index, Const(0)), add(index, build.dim(depth)), index)
-        return build.select(
-            apply(Op.EQ, wrapped, i[axis]), context.element(2, (Const(1),)), context.element(2, (Const(0),))
-        )
-
-    context.emit(body)
 
 
 @lowering("ReverseSequence")

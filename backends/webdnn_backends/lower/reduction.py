@@ -12,12 +12,12 @@ from webdnn_backends.ir.loops import Const, Expr, ReduceOp
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.elementwise import like
-from webdnn_backends.lower.movement import flat_index, unflatten
+from webdnn_backends.lower.movement import flat_index, is_axis, unflatten
 from webdnn_backends.lower.registry import LOWERINGS, lowering
 from webdnn_backends.te.tensors import Host, ReshapeHint
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Shape
-from webdnn_onnx.symbolic import Dim, equal, minimum, product, select
+from webdnn_onnx.symbolic import Dim, minimum, product, select
 
 __all__: list[str] = []
 
@@ -158,11 +158,6 @@ def _reduce(
         emit_reduction(context, span, body)
 
     LOWERINGS.add(name, 1, lower)
-
-
-def is_axis(given: Dim, axis: int, rank: int) -> Dim:
-    """1 where a run-time axis, counted from either end, is this one; else 0."""
-    return equal(given, axis) + equal(given, axis - rank)
 
 
 def spread(i: Indices, k: Indices, axes: Sequence[int], rank: int, keep: int) -> list[Expr]:
