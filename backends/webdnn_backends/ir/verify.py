@@ -218,8 +218,8 @@ class _Check:
     def expression(self, expr: Expr, scope: _Scope) -> None:
         match expr:
             case Var(name=name):
-                if scope.variables.get(name) != expr:
-                    known = scope.variables.get(name)
+                known = scope.variables.get(name)
+                if known is None or (known.type, known.lanes) != (expr.type, expr.lanes):
                     got = f"it is {_described(known.type, known.lanes)}" if known else "it is not in scope"
                     self.fail(scope.path, f"'{name}' is {_described(expr.type, expr.lanes)}; {got}")
             case Const(value=value):
