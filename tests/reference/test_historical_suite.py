@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.reference.historical import HistoricalCase, cases, wheels
+from tests.reference.historical import HistoricalCase, cases, exceptions, wheels
 from webdnn_onnx.errors import WebDNNError
 
 pytestmark = pytest.mark.slow
@@ -26,14 +23,9 @@ def stored() -> Mapping[str, HistoricalCase]:
         pytest.skip(f"earlier releases are neither cached nor to be had: {error}")
 
 
-def _exceptions() -> dict[str, dict[str, Any]]:
-    listed = tomllib.loads((Path(__file__).parent / "historical_exceptions.toml").read_text())["exception"]
-    return {case: entry for entry in listed for case in entry["cases"]}
-
-
 @pytest.mark.parametrize("release", [wheel.version for wheel in wheels()])
 def test_release(release: str, stored: Mapping[str, HistoricalCase]) -> None:
-    excepted = _exceptions()
+    excepted = exceptions()
     failed: list[str] = []
     for name, case in stored.items():
         if name.startswith(f"{release}/") and name not in excepted:
@@ -44,12 +36,12 @@ def test_release(release: str, stored: Mapping[str, HistoricalCase]) -> None:
     assert not failed, f"{len(failed)} cases fail:\n" + "\n".join(failed)
 
 
-@pytest.mark.parametrize("name", _exceptions())
+@pytest.mark.parametrize("name", exceptions())
 def test_exception_is_still_needed(name: str, stored: Mapping[str, HistoricalCase]) -> None:
     assert name in stored, f"{name}: expected a case of that name, got none; delete the entry"
     with pytest.raises(FAILURES):
         stored[name].check()
-    atol = _exceptions()[name].get("atol")
+    atol = exceptions()[name].get("atol")
     if atol is not None:
         stored[name].check(atol=atol)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from webdnn_onnx.cli.conformance import add_options as add_conformance_options
+
 __all__ = ["BACKENDS", "COMMANDS", "build_parser"]
 
 BACKENDS = ("webgpu", "wasm", "js")
@@ -16,6 +18,7 @@ COMMANDS = {
     "serve": "serve a folder with the headers that threads need",
     "inspect": "operators, shapes, cost, and what is supported where",
     "reference": "run a model with the NumPy reference interpreter",
+    "conformance": "run the ONNX suite on every backend, and write a report page",
 }
 """Command -> one line of help. Each is a module of this package with a function `run(arguments) -> exit code`."""
 
@@ -41,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _serve(added["serve"])
     _inspect(added["inspect"])
     _reference(added["reference"])
+    add_conformance_options(added["conformance"])
     return parser
 
 

@@ -51,9 +51,26 @@ class ChromiumEngine(Engine):
         entry = self._mount(bundle)
         tab = self.page
         printed = len(tab.console)
+        answer = self._ask(
+            request(f"{entry}index.js", backend, inputs, repeat), timeout, f"{backend} in chromium, {bundle}", backend
+        )
+        return result(answer, tuple(tab.console[printed:]))
+
+    def publish(self, folder: Path) -> str:
+        key = (str(Path(folder).resolve()), 0)
+        if key not in self._mounts:
+            self._mounts[key] = f"/webdnn/folder/{len(self._mounts)}/"
+            self.server.mount(self._mounts[key], folder)
+        return self._mounts[key]
+
+    def exchange(self, message: bytes, *, timeout: float = 30.0) -> bytes:
+        return self._ask(message, timeout, "chromium", "module")
+
+    def _ask(self, message: bytes, timeout: float, what: str, who: str) -> bytes:
+        """One message to the page and its answer. Ends the browser if that fails."""
+        tab = self.page
         number = next(self._numbers)
         answers: list[bytes] = []
-        message = request(f"{entry}index.js", backend, inputs, repeat)
 
         def respond(body: bytes) -> bytes:
             answers.append(body)
@@ -65,12 +82,12 @@ class ChromiumEngine(Engine):
             failure = tab.evaluate(f"webdnn.answer({number})", timeout)
         except BackendError as error:
             self._stop()
-            raise BackendError(f"{backend} in chromium, {bundle}: {error}") from error
+            raise BackendError(f"{what}: {error}") from error
         finally:
             del self.server.routes[f"/webdnn/request/{number}"], self.server.routes[f"/webdnn/response/{number}"]
         if failure is not None:
-            raise js_error(failure, backend, self.name)
-        return result(answers[0], tuple(tab.console[printed:]))
+            raise js_error(failure, who, self.name)
+        return answers[0]
 
     def evaluate(self, expression: str, *, timeout: float = 30.0) -> Any:
         return self.page.evaluate(expression, timeout)

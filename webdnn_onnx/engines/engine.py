@@ -60,6 +60,18 @@ class Engine(ABC):
         """The JSON-like value of a JavaScript expression, awaited. Raises BackendError if it throws."""
 
     @abstractmethod
+    def publish(self, folder: Path) -> str:
+        """A URL, ending in a slash, under which the engine's modules find the files of a folder."""
+
+    @abstractmethod
+    def exchange(self, message: bytes, *, timeout: float = 30.0) -> bytes:
+        """One message of tensors there and one back, for programs with a module of their own.
+
+        Its header names the module's URL as `module`; that exports `answer(header, values)`, which returns (or
+        promises) `{header, values}`. Raises BackendError as `run` does, and for whatever the module throws.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Stop it and remove everything it left on the disk."""
 

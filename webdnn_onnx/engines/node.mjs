@@ -44,7 +44,7 @@ async function answer(buffer) {
       const value = await (0, eval)(header.evaluate);
       return encode({ value: JSON.parse(JSON.stringify(value ?? null) ?? "null") }, {});
     }
-    if (header.backend === "webgpu" || header.backend === "auto") await offerWebGPU(process.env.WEBDNN_NODE_MODULES);
+    if (header.backend === "webgpu" || header.backend === "auto" || header.module) await offerWebGPU(process.env.WEBDNN_NODE_MODULES);
     return await serve(buffer);
   } catch (error) {
     return encode({ error: describeError(error) }, {});

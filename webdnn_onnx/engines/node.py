@@ -76,6 +76,16 @@ class NodeEngine(Engine):
             raise js_error(header["error"], backend, self.name)
         return result(answer, tuple(self._printed)[printed:])
 
+    def publish(self, folder: Path) -> str:
+        return f"{Path(folder).resolve().as_uri()}/"
+
+    def exchange(self, message: bytes, *, timeout: float = 30.0) -> bytes:
+        answer = self._exchange(message, timeout, "node")
+        header, _ = decode(answer)
+        if "error" in header:
+            raise js_error(header["error"], "module", self.name)
+        return answer
+
     def evaluate(self, expression: str, *, timeout: float = 30.0) -> Any:
         header, _ = decode(self._exchange(encode({"evaluate": expression}, {}), timeout, "node"))
         if "error" in header:

@@ -63,9 +63,17 @@ export function encode(header, values) {
   return message;
 }
 
+/** One request to a module of the program's own. */
+async function delegate(header, values) {
+  const { answer } = await import(header.module);
+  const reply = await answer(header, values);
+  return encode(reply.header, reply.values);
+}
+
 /** One request: loads the bundle unless it is the one at hand, runs it, answers with outputs and observations. */
 export async function serve(buffer) {
   const { header, values } = decode(buffer);
+  if (header.module) return delegate(header, values);
   const key = `${header.entry} ${header.backend}`;
   let loadMs = 0;
   if (current?.key !== key) {

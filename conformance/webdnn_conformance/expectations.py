@@ -1,0 +1,85 @@
+"""What is known not to pass, per backend: expectations/<backend>.toml.
+
+    [[entry]]
+    id = "onnx/node/bernoulli/"        # a prefix of case ids
+    status = "xfail"                   # it runs and must fail; `skip`: it is not run
+    reason = "why, and what would have to change"
+
+An entry that matches no case, and an `xfail` whose case passes, fail the run: the files only ever shrink.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from webdnn_onnx.errors import InvalidModelError
+
+__all__ = ["Expectation", "Expectations", "load_expectations", "parse_expectations"]
+
+_STATUSES = ("skip", "xfail")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One entry of a backend's file."""
+
+    id: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """The entries of one backend."""
+
+    backend: str
+    entries: tuple[Expectation, ...] = ()
+
+    def find(self, case_id: str) -> Expectation | None:
+        """The entry with the longest prefix of an id."""
+        found = [entry for entry in self.entries if case_id.startswith(entry.id)]
+        return max(found, key=lambda entry: len(entry.id), default=None)
+
+    def unused(self, case_ids: Iterable[str]) -> list[Expectation]:
+        """Entries that match no case of whole suites; entries for suites that are not among them are left out."""
+        known = list(case_ids)
+        suites = {case_id.partition("/")[0] for case_id in known}
+        return [
+            entry
+            for entry in self.entries
+            if entry.id.partition("/")[0] in suites and not any(case_id.startswith(entry.id) for case_id in known)
+        ]
+
+
+def load_expectations(backend: str, folder: Path | None = None) -> Expectations:
+    """The entries of a backend in a folder, the package's own unless told otherwise; none where it has no file."""
+    path = (folder or Path(__file__).with_name("expectations")) / f"{backend}.toml"
+    return parse_expectations(backend, path.read_text(), str(path)) if path.is_file() else Expectations(backend)
+
+
+def parse_expectations(backend: str, text: str, where: str = "expectations") -> Expectations:
+    """Entries from the text of a file. Raises InvalidModelError if one is incomplete or named twice."""
+    try:
+        listed = tomllib.loads(text).get("entry", [])
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidModelError(f"{where}: expected TOML, got: {error}") from None
+    entries: list[Expectation] = []
+    for number, entry in enumerate(listed, 1):
+        missing = [key for key in ("id", "status", "reason") if not str(entry.get(key, "")).strip()]
+        if missing:
+            raise InvalidModelError(f"{where}: entry {number}: expected {missing[0]}, got none")
+        if entry["status"] not in _STATUSES:
+            raise InvalidModelError(
+                f"{where}: {entry['id']}: status: expected {' or '.join(_STATUSES)}, got {entry['status']!r}"
+            )
+        if entry["id"] in _ids(entries):
+            raise InvalidModelError(f"{where}: {entry['id']}: expected one entry, got two")
+        entries.append(Expectation(entry["id"], entry["status"], entry["reason"]))
+    return Expectations(backend, tuple(entries))
+
+
+def _ids(entries: Sequence[Expectation]) -> set[str]:
+    return {entry.id for entry in entries}

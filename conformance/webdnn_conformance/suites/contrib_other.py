@@ -1,0 +1,176 @@
+"""Recipes of com.microsoft operators on quantized values, tensors and text, and of operators that ai.onnx once had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from webdnn_conformance.suites.recipes import FLOAT, INT8, INT32, INT64, STRING, UINT8, Draw, Recipe
+
+__all__ = ["FAMILIES"]
+
+
+def quantized(draw: Draw) -> Iterator[Recipe]:
+    yield Recipe(
+        "dynamic_matmul",
+        "DynamicQuantizeMatMul",
+        [draw.f32(2, 3, 8), draw.u8(8, 5), draw.positive(1), draw.u8(1), draw.f32(5)],
+    )
+    yield Recipe(
+        "dynamic_matmul/columns", "DynamicQuantizeMatMul", [draw.f32(3, 8), draw.i8(8, 5), draw.positive(5), draw.i8(5)]
+    )
+    inputs: list[Any] = [
+        draw.u8(3, 8),
+        draw.u8(8, 5),
+        draw.positive(1),
+        draw.positive(5),
+        draw.u8(1),
+        draw.u8(5),
+        draw.f32(5),
+    ]
+    yield Recipe("matmul_integer_to_float", "MatMulIntegerToFloat", inputs)
+    a, b = (
+        [draw.u8(3, 4), draw.scalar(0.02), draw.scalar(3, np.uint8)],
+        [draw.u8(5, 4), draw.scalar(0.03), draw.scalar(7, np.uint8)],
+    )
+    yield Recipe("gemm/float", "QGemm", [*a, *b], {"transB": 1})
+    bias = draw.integers(-500, 500, 5).astype(np.int32)
+    inputs = [*a, draw.i8(4, 5), draw.positive(5), draw.i8(5), bias, draw.scalar(0.5), draw.scalar(100, np.uint8)]
+    yield Recipe("gemm", "QGemm", inputs, {"alpha": 0.7}, (UINT8,))
+    for name, dtype, kind, codes in (("u8", np.uint8, UINT8, draw.u8), ("i8", np.int8, INT8, draw.i8)):
+
+        def z(value: int, dtype: Any = dtype) -> npt.NDArray[Any]:
+            return draw.scalar(value, dtype)
+
+        y = [draw.scalar(0.04), z(2)]
+        pair = [codes(2, 3, 4), draw.scalar(0.02), z(3), codes(4), draw.scalar(0.03), z(7), *y]
+        yield Recipe(f"add/{name}", "QLinearAdd", pair, {}, (kind,))
+        yield Recipe(f"mul/{name}", "QLinearMul", pair, {}, (kind,))
+        x = [codes(1, 6, 6, 6), draw.scalar(0.02), z(3)]
+        yield Recipe(f"sigmoid/{name}", "QLinearSigmoid", [*x, draw.scalar(0.004), z(0)], {}, (kind,))
+        yield Recipe(f"leaky_relu/{name}", "QLinearLeakyRelu", [*x, *y], {"alpha": 0.2}, (kind,))
+        for last in (0, 1):
+            window: dict[str, Any] = {
+                "kernel_shape": [3, 3],
+                "pads": [1, 1, 1, 1],
+                "strides": [2, 2],
+                "channels_last": last,
+            }
+            yield Recipe(f"average/{name}/{last}", "QLinearAveragePool", [*x, *y], window, (kind,))
+            yield Recipe(
+                f"global/{name}/{last}", "QLinearGlobalAveragePool", [*x, *y], {"channels_last": last}, (kind,)
+            )
+        parts = [codes(2, 3), draw.scalar(0.03), z(2), codes(2, 4), draw.scalar(0.01), z(5)]
+        yield Recipe(f"concat/{name}", "QLinearConcat", [*y, *parts], {"axis": 1}, (kind,))
+        for opset in (12, 13):
+            attributes: dict[str, Any] = {"axis": 1, "opset": opset}
+            inputs = [
+                codes(2, 3, 4),
+                draw.scalar(0.03),
+                z(4),
+                draw.scalar(1 / 256),
+                draw.scalar(0 if kind == UINT8 else -128, dtype),
+            ]
+            yield Recipe(f"softmax/{name}/{opset}", "QLinearSoftmax", inputs, attributes, (kind,))
+        condition = draw.integers(0, 2, (2, 3)).astype(np.bool_)
+        inputs = [
+            condition,
+            codes(2, 3),
+            draw.scalar(0.02),
+            z(3),
+            codes(3),
+            draw.scalar(0.03),
+            z(1),
+            draw.scalar(0.025),
+            z(2),
+        ]
+        yield Recipe(f"where/{name}", "QLinearWhere", inputs, {}, (kind,))
+        bias = draw.integers(-100, 100, 6).astype(np.int32)
+        inputs = [
+            codes(1, 5, 5, 4),
+            draw.scalar(0.02),
+            z(3),
+            draw.i8(6, 2, 3, 3),
+            draw.positive(6),
+            np.zeros(6, np.int8),
+        ]
+        attributes = {"group": 2, "channels_last": 1, "pads": [1, 1, 1, 1]}
+        yield Recipe(f"conv/{name}", "QLinearConv", [*inputs, draw.scalar(0.3), z(4), bias], attributes, (kind,))
+        window = {"kernel_shape": [2, 2], "strides": [2, 2]}
+        yield Recipe(f"max_pool/{name}", "NhwcMaxPool", [codes(1, 5, 5, 4)], window, (kind,))
+        yield Recipe(
+            f"quantize/{name}", "QuantizeLinear", [draw.f32(3, 4), draw.positive(4), codes(4)], {"axis": 1}, (kind,)
+        )
+        yield Recipe(f"dequantize/{name}", "DequantizeLinear", [codes(3, 4), draw.positive(3), codes(3)], {"axis": 0})
+
+
+def tensors(draw: Draw) -> Iterator[Recipe]:
+    yield Recipe("trilu", "Trilu", [draw.f32(2, 3, 4), draw.scalar(1, np.int64)], {"upper": 0})
+    yield Recipe("range", "Range", [draw.scalar(1), draw.scalar(5), draw.scalar(0.7)])
+    yield Recipe("range/no_delta", "Range", [np.array([1], np.int32), np.array([5], np.int32)], {}, (INT32,))
+    for mode in ("constant", "edge", "reflect"):
+        yield Recipe(
+            f"pad/{mode}", "Pad", [draw.f32(3, 4), np.array([1, 1, 2, 0]), np.array([2], np.float32)], {"mode": mode}
+        )
+    yield Recipe("gather_nd", "GatherND", [draw.f32(3, 4, 5), np.array([[0, 1], [2, 3]])])
+    yield Recipe("expand_dims", "ExpandDims", [draw.f32(3, 4), draw.scalar(-1, np.int32)])
+    yield Recipe("unique", "Unique", [np.array([2, 1, 1, 3, 4, 3], np.float32)], {}, (FLOAT, INT64, INT64))
+    yield Recipe("inverse", "Inverse", [draw.f32(2, 4, 4) + 4 * np.eye(4, dtype=np.float32)])
+    for metric in ("euclidean", "sqeuclidean"):
+        yield Recipe(f"cdist/{metric}", "CDist", [draw.f32(4, 6), draw.f32(5, 6)], {"metric": metric})
+    ids = np.array([[1, 2, 3, 1, 2], [4, 4, 4, 4, 4]])
+    for size in (1, 2, 3):
+        yield Recipe(f"n_gram/{size}", "NGramRepeatBlock", [ids, draw.f32(2, 6)], {"ngram_size": size})
+    rois = np.array([[0.1, 0.2, 0.8, 0.9], [0, 0, 1.3, 1], [0.5, 0.5, 0.2, 0.1]], np.float32)
+    for mode in ("bilinear", "nearest"):
+        inputs: list[Any] = [draw.f32(2, 3, 6, 7), rois, np.array([0, 1, 1], np.int32), np.array([4, 5], np.int32)]
+        yield Recipe(f"crop/{mode}", "CropAndResize", inputs, {"mode": mode, "extrapolation_value": 7.0})
+    yield Recipe("grid_sample", "GridSample", [draw.f32(2, 3, 4, 5), draw.f32(2, 6, 7, 2)], {"mode": "bicubic"})
+
+
+def texts(_draw: Draw) -> Iterator[Recipe]:
+    words = np.array(["Hello World", "I love computer  science !", "", " a b "], object)
+    styles: dict[str, dict[str, Any]] = {
+        "separators": {"separators": ["o+", " "]},
+        "short": {"separators": ["o+", " "], "mincharnum": 2},
+        "marks": {"separators": [" "], "mark": 1},
+        "characters": {"separators": [""], "mark": 1},
+        "expression": {"tokenexp": "[a-z]|[a-z]+", "mark": 1, "mincharnum": 3},
+        "dot": {"tokenexp": "."},
+    }
+    for name, attributes in styles.items():
+        whole: dict[str, Any] = {"mark": 0, "mincharnum": 1, "pad_value": "#"} | attributes
+        yield Recipe(f"tokenizer/{name}", "Tokenizer", [words], whole, (STRING,))
+    blank: dict[str, Any] = {"mark": 1, "mincharnum": 1, "pad_value": "#", "separators": [" "]}
+    yield Recipe("tokenizer/none", "Tokenizer", [np.array([[" "], [""]], object)], blank, (STRING,))
+
+
+def legacy(draw: Draw) -> Iterator[Recipe]:
+    x = draw.f32(1, 3, 6, 7)
+    calls: dict[str, dict[str, Any]] = {
+        "Affine": {"alpha": 2.0, "beta": 1.0},
+        "Scale": {"scale": 2.0},
+        "ScaledTanh": {"alpha": 2.0, "beta": 0.5},
+        "ParametricSoftplus": {"alpha": 2.0, "beta": 0.5},
+        "ImageScaler": {"scale": 2.0, "bias": [1.0, 2.0, 3.0]},
+        "Crop": {"border": [1, 1, 1, 2]},
+    }
+    for op, attributes in calls.items():
+        yield Recipe(f"legacy/{op}", op, [x], attributes, domain="")
+    yield Recipe(
+        "legacy/LayerNormalization", "LayerNormalization", [x, draw.f32(7), draw.f32(7)], {"epsilon": 1e-3}, domain=""
+    )
+    for across in (0, 1):
+        for variance in (0, 1):
+            attributes = {"across_channels": across, "normalize_variance": variance}
+            name = f"legacy/MeanVarianceNormalization/{across}{variance}"
+            yield Recipe(name, "MeanVarianceNormalization", [draw.f32(2, 3, 4, 5)], attributes, domain="")
+    yield Recipe("legacy/Crop/scale", "Crop", [x], {"border": [1, 1, 1, 2], "scale": [2, 3]}, domain="")
+    starts, ends, axes = np.array([1, 0]), np.array([-1, 9]), np.array([2, 3])
+    yield Recipe("legacy/DynamicSlice", "DynamicSlice", [x, starts, ends, axes], domain="")
+
+
+FAMILIES = (quantized, tensors, texts, legacy)
