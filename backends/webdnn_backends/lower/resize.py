@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from webdnn_backends.ir import build
-from webdnn_backends.ir.build import apply, cast, f32
+from webdnn_backends.ir.build import apply, cast
 from webdnn_backends.ir.loops import Const, Expr
 from webdnn_backends.ir.scalars import Op
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.elementwise import like
 from webdnn_backends.lower.registry import lowering
-from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim
+from webdnn_backends.lower.resize_dynamic import Sampling, at_run_time, finished, measured, symbolic, type_of, widened
 
-__all__ = ["Sampling", "taps"]
+__all__ = ["taps"]
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How one axis is sampled: the attributes of Resize."""
-
-    mode: str
-    transform: str
-    nearest: str
-    cubic_a: float
-    exclude_outside: bool
-    antialias: bool
 
 
 def coordinates(transform: str, size: int, count: int, scale: float, start: float, end: float) -> Array:
@@ -46,7 +32,7 @@ def coordinates(transform: str, size: int, count: int, scale: float, start: floa
     if transform == "pytorch_half_pixel":
         return (at + 0.5) / scale - 0.5 if count > 1 else np.zeros(1)
     if transform == "align_corners":
-        return at * (size - 1) / (count - 1) if count > 1 else np.zeros(1)
+        return at * (size - 1) / (scale * size - 1) if count > 1 else np.zeros(1)
     if transform == "tf_half_pixel_for_nn":
         return (at + 0.5) / scale
     if transform == "tf_crop_and_resize":
@@ -105,6 +91,9 @@ def _resize(context: NodeContext) -> None:
         bool(context.attribute("antialias", 0)),
     )
     rank = context.rank(0)
+    if measured(context, modern):
+        at_run_time(context, sampling)
+        return
     scales = resize_scales(context, modern)
     resized = [
         axis for axis in range(rank) if scales[axis] != 1.0 or context.shape(0)[axis] != context.output().shape[axis]
@@ -114,7 +103,7 @@ def _resize(context: NodeContext) -> None:
     ):
         _static(context, sampling, scales, resized)
     else:
-        _symbolic(context, sampling, scales, resized)
+        symbolic(context, sampling, scales, resized)
 
 
 def resize_scales(context: NodeContext, modern: bool) -> list[float | None]:
@@ -191,35 +180,15 @@ def _static(context: NodeContext, sampling: Sampling, scales: Sequence[float | N
             x = context.element(0, at)
             if factor is None:
                 return x
-            return apply(Op.MUL, widened(x), cast(_type_of(x), factor))
+            return apply(Op.MUL, widened(x), cast(type_of(x), factor))
 
         total = context.sum([positions[axis].shape[1] for axis in several], sample) if several else sample(())
         for axis, mask in masks.items():
             fill = context.attribute("extrapolation_value", 0.0)
             total = build.select(context.read(mask, [i[axis]]), like(total, fill), total)
-        return finished(context, total)
+        return finished(context, total, rounds=sampling.antialias)
 
     context.emit(body)
-
-
-def widened(x: Expr) -> Expr:
-    """Integers as float32, to be interpolated."""
-    return x if x.type.is_float else cast(DType.FLOAT32, x)
-
-
-def _type_of(x: Expr) -> DType:
-    return DType.FLOAT64 if x.type.is_float and x.type.bits == 64 else DType.FLOAT32
-
-
-def finished(context: NodeContext, x: Expr) -> Expr:
-    """Interpolated values in the output's type: integers are rounded and saturate."""
-    dtype = context.output().dtype
-    if dtype.is_float or not x.type.is_float:
-        return x
-    low = -(1 << (dtype.bits - 1)) if dtype.is_signed_integer else 0
-    high = (1 << (dtype.bits - (1 if dtype.is_signed_integer else 0))) - 1
-    bounded = apply(Op.MIN, apply(Op.MAX, apply(Op.TRUNC, x), f32(low)), f32(high))
-    return cast(dtype, bounded)
 
 
 def _index_map(context: NodeContext, table: npt.NDArray[np.int32]):  # type: ignore[no-untyped-def]  # a closure of two shapes
@@ -235,78 +204,3 @@ def _index_map(context: NodeContext, table: npt.NDArray[np.int32]):  # type: ign
             return lambda o, _tap: build.add(build.mul(o, step), first)
     name = context.table(table)
     return lambda o, tap: context.read(name, [o, tap])
-
-
-def _symbolic(context: NodeContext, sampling: Sampling, scales: Sequence[float | None], resized: Sequence[int]) -> None:
-    if sampling.mode == "cubic" or sampling.antialias or sampling.transform == "tf_crop_and_resize":
-        raise context.unsupported(f"mode {sampling.mode} with sizes known only at run time")
-
-    def ratio(axis: int) -> Expr:
-        scale = scales[axis]
-        if scale is not None:
-            return f32(scale)
-        return apply(Op.DIV, real(context.output().shape[axis]), real(context.shape(0)[axis]))
-
-    def body(i: Indices) -> Expr:
-        places = {axis: _position(sampling, i[axis], context, axis, ratio(axis)) for axis in resized}
-        if sampling.mode == "nearest":
-            at = list(i)
-            for axis, x in places.items():
-                at[axis] = clamped(cast(DType.INT32, _rounded(sampling.nearest, x)), context.shape(0)[axis])
-            return context.element(0, at)
-
-        def sample(k: Indices) -> Expr:
-            at = list(i)
-            factor: Expr = f32(1.0)
-            for tap, (axis, x) in zip(k, places.items(), strict=True):
-                low = apply(Op.FLOOR, x)
-                part = apply(Op.SUB, x, low)
-                at[axis] = clamped(build.add(cast(DType.INT32, low), tap), context.shape(0)[axis])
-                weight = build.select(apply(Op.EQ, tap, Const(0)), apply(Op.SUB, f32(1.0), part), part)
-                factor = apply(Op.MUL, factor, weight)
-            return apply(Op.MUL, widened(context.element(0, at)), factor)
-
-        return finished(context, context.sum([2] * len(places), sample))
-
-    context.emit(body)
-
-
-def real(dim: Dim) -> Expr:
-    """A size as float32."""
-    return cast(DType.FLOAT32, build.dim(dim))
-
-
-def clamped(index: Expr, size: Dim) -> Expr:
-    """An index brought inside an axis."""
-    return apply(Op.MIN, apply(Op.MAX, index, Const(0)), build.sub(build.dim(size), 1))
-
-
-def _rounded(mode: str, x: Expr) -> Expr:
-    if mode == "round_prefer_floor":
-        return apply(Op.CEIL, apply(Op.SUB, x, f32(0.5)))
-    if mode == "round_prefer_ceil":
-        return apply(Op.FLOOR, apply(Op.ADD, x, f32(0.5)))
-    return apply(Op.FLOOR if mode == "floor" else Op.CEIL, x)
-
-
-def _position(sampling: Sampling, o: Expr, context: NodeContext, axis: int, scale: Expr) -> Expr:
-    at = cast(DType.FLOAT32, o)
-    size, count = context.shape(0)[axis], context.output().shape[axis]
-    half = apply(Op.SUB, apply(Op.DIV, apply(Op.ADD, at, f32(0.5)), scale), f32(0.5))
-    single = apply(Op.LE, build.dim(count), Const(1))
-    match sampling.transform:
-        case "half_pixel":
-            return half
-        case "half_pixel_symmetric":
-            adjustment = apply(Op.DIV, real(count), apply(Op.MUL, scale, real(size)))
-            centre = apply(Op.MUL, apply(Op.MUL, real(size), f32(0.5)), apply(Op.SUB, f32(1.0), adjustment))
-            return apply(Op.ADD, centre, half)
-        case "pytorch_half_pixel":
-            return build.select(single, f32(0.0), half)
-        case "align_corners":
-            span = apply(Op.MAX, real(count - 1), f32(1.0))
-            return build.select(single, f32(0.0), apply(Op.DIV, apply(Op.MUL, at, real(size - 1)), span))
-        case "tf_half_pixel_for_nn":
-            return apply(Op.DIV, apply(Op.ADD, at, f32(0.5)), scale)
-        case _:
-            return apply(Op.DIV, at, scale)
