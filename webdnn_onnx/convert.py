@@ -12,7 +12,6 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy.typing as npt
 from onnx import ModelProto
 
 from webdnn_backends.emit import Emitted
@@ -32,7 +31,7 @@ from webdnn_onnx.bundle.program import (
     kernel_table,
     program_record,
 )
-from webdnn_onnx.bundle.weights import Encoding, WeightFile
+from webdnn_onnx.bundle.weights import Encoding, WeightFile, WeightStore
 from webdnn_onnx.errors import BackendError, UnsupportedOpError
 from webdnn_onnx.graph import Graph, MapType, OptionalType, SequenceType, Type, Value
 from webdnn_onnx.report.cost import bytes_of, call_macs
@@ -197,28 +196,24 @@ def _write(
     clock: _Clock,
     explain: list[str],
 ) -> Report:
-    file = WeightFile(encoding, lambda shard, content: _put(folder, shard, content))
-    stored: dict[int, dict[str, Any]] = {}
-    kept: list[npt.NDArray[Any]] = []
+    store = WeightStore(WeightFile(encoding, lambda shard, content: _put(folder, shard, content)))
+    for backend, program in compiled.items():
+        for constant, array in program.constants.items():
+            store.use(backend, array, program.tensors[constant].dtype)
+    shards = store.write()
+    clock.lap("weights")
     programs: dict[str, Any] = {}
     reports: list[BackendReport] = []
     files: dict[str, bytes] = {}
     for backend, program in compiled.items():
         plan = plan_slots(program) if backend == "webgpu" else plan_arena(program)
 
-        def weight(constant: str, program: CompiledProgram = program) -> dict[str, Any]:
-            array = program.constants[constant]
-            if id(array) not in stored:
-                kept.append(array)
-                stored[id(array)] = file.add(array, program.tensors[constant].dtype)
-            return stored[id(array)]
-
         calls = calls_of(program.items)
         table = kernel_table([call for call in calls if not call.placed])
         host_table = kernel_table([call for call in calls if call.placed])
         emitted = emitter(backend)(table.kernels)
         host = emitter("js")(host_table.kernels) if host_table.kernels else Emitted({}, (), ())
-        programs[backend] = program_record(program, plan, table, emitted, (host_table, host), weight)
+        programs[backend] = program_record(program, plan, table, emitted, (host_table, host), store.record)
         files.update(emitted.files)
         functions = host_module(host_functions(program.items)).encode()
         if backend == "js":
@@ -236,7 +231,7 @@ def _write(
         "inputs": [_port(value) for value in graph.inputs],
         "outputs": [_port(value) for value in graph.outputs],
         "symbols": sorted(_symbols(graph).union(*(bound_symbols(program.items) for program in compiled.values()))),
-        "weights": {"shards": file.finish()},
+        "weights": {"shards": shards},
         "files": {key: _facts(content) for key, content in sorted(files.items())},
         "programs": programs,
     }
@@ -252,7 +247,7 @@ def _write(
         tuple(f"{value.name}: {value.type}" for value in graph.inputs),
         tuple(f"{value.name}: {value.type}" for value in graph.outputs),
         (nodes_before, len(graph.nodes)),
-        file.stored,
+        store.file.stored,
         {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
         tuple(reports),
         clock.seconds,

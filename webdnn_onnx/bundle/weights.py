@@ -13,7 +13,7 @@ import numpy.typing as npt
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError
 
-__all__ = ["SHARD_BYTES", "Encoding", "WeightFile", "stored_bytes"]
+__all__ = ["SHARD_BYTES", "Encoding", "WeightFile", "WeightStore", "stored_bytes"]
 
 SHARD_BYTES = 24 * 2**20 - 2**16
 """Static hosts cap files at 25 MiB; a shard stays below 24."""
@@ -57,15 +57,16 @@ class WeightFile:
 
     def add(self, array: npt.NDArray[Any], dtype: DType) -> dict[str, Any]:
         """Store a constant; returns its record for the manifest. Equal constants are stored once."""
-        uniform = _uniform(array, dtype)
-        if uniform is not None:
-            return {"encoding": "fill", "value": uniform}
-        key = hashlib.sha256(f"{dtype.value} {array.shape} {self.encoding}".encode())
-        key.update(np.ascontiguousarray(array).data if dtype.bits >= 8 else stored_bytes(array, dtype))
-        digest = key.digest()
+        digest, uniform = fingerprint(array, dtype)
         if digest not in self._seen:
-            self._seen[digest] = self._encoded(array, dtype)
+            filled = {"encoding": "fill", "value": uniform}
+            self._seen[digest] = self._encoded(array, dtype) if uniform is None else filled
         return self._seen[digest]
+
+    def cut(self) -> None:
+        """Begin a new shard with whatever is added next."""
+        if self._pending:
+            self._flush()
 
     def _encoded(self, array: npt.NDArray[Any], dtype: DType) -> dict[str, Any]:
         large = dtype is DType.FLOAT32 and array.size >= _SMALLEST_ENCODED
@@ -115,9 +116,54 @@ class WeightFile:
 
     def finish(self) -> list[dict[str, Any]]:
         """Write the last shard; returns the manifest's list of shards."""
-        if self._pending:
-            self._flush()
+        self.cut()
         return self.shards
+
+
+@dataclass
+class WeightStore:
+    """The constants of several backends. Those that the same backends read share shards, so that a page downloads
+    only what its backend needs."""
+
+    file: WeightFile
+    _users: dict[bytes, dict[str, None]] = field(default_factory=dict)
+    _arrays: dict[bytes, tuple[npt.NDArray[Any], DType]] = field(default_factory=dict)
+    _keys: dict[int, bytes] = field(default_factory=dict)
+    _kept: list[npt.NDArray[Any]] = field(default_factory=list)
+
+    def use(self, backend: str, array: npt.NDArray[Any], dtype: DType) -> None:
+        """Note that a backend reads a constant. All uses come before the first record."""
+        if id(array) not in self._keys:
+            self._kept.append(array)
+            self._keys[id(array)] = fingerprint(array, dtype)[0]
+        key = self._keys[id(array)]
+        self._users.setdefault(key, {})[backend] = None
+        self._arrays.setdefault(key, (array, dtype))
+
+    def write(self) -> list[dict[str, Any]]:
+        """Store every constant, group by group; returns the manifest's list of shards."""
+        groups: dict[tuple[str, ...], list[bytes]] = {}
+        for key, backends in self._users.items():
+            groups.setdefault(tuple(backends), []).append(key)
+        for keys in groups.values():
+            for key in keys:
+                self.file.add(*self._arrays[key])
+            self.file.cut()
+        return self.file.finish()
+
+    def record(self, array: npt.NDArray[Any]) -> dict[str, Any]:
+        """The manifest's record of a constant that was noted and stored."""
+        return self.file.add(*self._arrays[self._keys[id(array)]])
+
+
+def fingerprint(array: npt.NDArray[Any], dtype: DType) -> tuple[bytes, float | int | None]:
+    """A digest that equal constants share, and the one value of a constant of equal elements (else None)."""
+    uniform = _uniform(array, dtype)
+    key = hashlib.sha256(f"{dtype.value} {array.shape} {uniform}".encode())
+    if uniform is None:
+        content = np.ascontiguousarray(array)
+        key.update(content.view(np.uint8).data if dtype.bits >= 8 else stored_bytes(array, dtype))
+    return key.digest(), uniform
 
 
 def _uniform(array: npt.NDArray[Any], dtype: DType) -> float | int | None:
@@ -125,7 +171,8 @@ def _uniform(array: npt.NDArray[Any], dtype: DType) -> float | int | None:
     if array.size < 64 or dtype not in (DType.FLOAT32, DType.INT32, DType.UINT32):
         return None
     first = array.flat[0]
-    if not np.isfinite(first) or not _all_equal(array, first):
+    repeated = not any(array.strides)
+    if not np.isfinite(first) or not (repeated or _all_equal(array, first)):
         return None
     return float(first) if dtype.is_float else int(first)
 
