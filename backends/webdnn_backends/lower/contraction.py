@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from webdnn_backends.ir import build
@@ -17,7 +17,7 @@ from webdnn_backends.te.tensors import ConvHint, MatMulHint, PoolHint
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import Dim
 
-__all__ = ["Window", "window"]
+__all__ = ["Window", "convolution", "gemm", "matmul", "scaled", "window"]
 
 
 def matmul(context: NodeContext, i: Indices, a: str, b: str) -> Expr:
@@ -47,23 +47,22 @@ def _matmul(context: NodeContext) -> None:
 
 @lowering("Gemm")
 def _gemm(context: NodeContext) -> None:
-    alpha, beta = context.attribute("alpha", 1.0), context.attribute("beta", 1.0)
+    context.emit(lambda i: gemm(context, i), hint=MatMulHint())
+
+
+def gemm(context: NodeContext, i: Indices) -> Expr:
+    """Element `i` of Gemm on the first three inputs."""
     trans_a, trans_b = context.attribute("transA", 0), context.attribute("transB", 0)
-    depth = context.shape(0)[0 if trans_a else 1]
 
-    def body(i: Indices) -> Expr:
-        def product(k: Indices) -> Expr:
-            x = context.element(0, [k[0], i[0]] if trans_a else [i[0], k[0]])
-            y = context.element(1, [i[1], k[0]] if trans_b else [k[0], i[1]])
-            return apply(Op.MUL, x, y)
+    def product(k: Indices) -> Expr:
+        x = context.element(0, [k[0], i[0]] if trans_a else [i[0], k[0]])
+        y = context.element(1, [i[1], k[0]] if trans_b else [k[0], i[1]])
+        return apply(Op.MUL, x, y)
 
-        total = context.sum([depth], product)
-        total = scaled(total, alpha)
-        if not context.has(2):
-            return total
-        return apply(Op.ADD, total, scaled(context.broadcast(2, i), beta))
-
-    context.emit(body, hint=MatMulHint())
+    total = scaled(context.sum([context.shape(0)[0 if trans_a else 1]], product), context.attribute("alpha", 1.0))
+    if not context.has(2):
+        return total
+    return apply(Op.ADD, total, scaled(context.broadcast(2, i), context.attribute("beta", 1.0)))
 
 
 def scaled(x: Expr, factor: float) -> Expr:
@@ -127,6 +126,12 @@ def window(context: NodeContext, kernel: tuple[int, ...], spatial: Sequence[Dim]
 
 @lowering("Conv")
 def _conv(context: NodeContext) -> None:
+    body, hint = convolution(context)
+    context.emit(body, hint=hint)
+
+
+def convolution(context: NodeContext) -> tuple[Callable[[Indices], Expr], ConvHint | None]:
+    """The element of Conv on the first three inputs, and what a fast schedule may rely on."""
     x_shape, w_shape, out = context.shape(0), context.shape(1), context.output().shape
     group = context.attribute("group", 1)
     kernel = tuple(_static(context, size) for size in w_shape[2:])
@@ -147,7 +152,7 @@ def _conv(context: NodeContext) -> None:
         hint = ConvHint(
             context.name(0), context.name(1), kernel, span.strides, span.dilations, span.integer_pads, group
         )
-    context.emit(body, hint=hint)
+    return body, hint
 
 
 def like_zero(context: NodeContext) -> Expr:

@@ -200,7 +200,7 @@ def _with_cache(
         new = (k, v)[position]
         read: Callable[[Indices], Expr] | None = None
         if context.has(past[position]):
-            read = lambda i, index=past[position]: context.element(index, i)  # type: ignore[misc]  # noqa: E731 - binds the index
+            read = lambda i, index=past[position]: context.element(index, i)  # noqa: E731 - binds the index
         whole = _cached(context, new, read, used)
         present = _present(whole, read, length is not None)
         if context.wants(output):
