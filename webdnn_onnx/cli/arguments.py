@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from webdnn_onnx.cli.conformance import add_options as add_conformance_options
 
@@ -48,15 +49,32 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _Backends(argparse.Action):
+    """Backend names, separated by commas or given by several options, each once."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        names = [name.strip() for name in str(values).split(",")]
+        for name in names:
+            if name not in BACKENDS:
+                raise argparse.ArgumentError(self, f"expected {', '.join(BACKENDS)}, got '{name}'")
+        setattr(namespace, self.dest, list(dict.fromkeys([*(getattr(namespace, self.dest) or ()), *names])))
+
+
 def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="an ONNX file")
     parser.add_argument("--out", "-o", type=Path, metavar="DIR", required=True, help="the folder to write")
     parser.add_argument(
         "--backend",
         "-b",
-        action="append",
-        choices=BACKENDS,
-        help="compile for this backend; repeat for several (all of them unless given)",
+        action=_Backends,
+        metavar="NAMES",
+        help=f"compile for these backends, separated by commas (all unless given: {','.join(BACKENDS)})",
     )
     _fixing(parser)
     parser.add_argument(
@@ -84,7 +102,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
     )
     _input(parser)
     parser.add_argument(
-        "--backend", "-b", action="append", choices=BACKENDS, help="check only this; repeat for several"
+        "--backend", "-b", action=_Backends, metavar="NAMES", help="check only these, separated by commas"
     )
     _engine(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
