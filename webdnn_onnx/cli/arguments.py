@@ -54,10 +54,10 @@ class _Backends(argparse.Action):
 
     def __call__(
         self,
-        parser: argparse.ArgumentParser,
+        parser: argparse.ArgumentParser,  # noqa: ARG002  # argparse gives it
         namespace: argparse.Namespace,
         values: Any,
-        option_string: str | None = None,
+        option_string: str | None = None,  # noqa: ARG002  # argparse gives it
     ) -> None:
         names = [name.strip() for name in str(values).split(",")]
         for name in names:
