@@ -115,8 +115,9 @@ class Direct:
         """Finish the kernel and add its call to the program."""
         statements = tuple(map_expressions(part, lambda expr: simplify(expr, ())) for part in body)
         free: dict[str, Var] = {}
+        scope: frozenset[str] = frozenset()
         for part in statements:
-            _free(part, frozenset(), free)
+            scope = _free(part, scope, free)
         values = {old: Var(f"n{position}", signed=var.signed) for position, (old, var) in enumerate(free.items())}
         statements = tuple(map_expressions(part, lambda expr: substitute(expr, values)) for part in statements)
         buffers = tuple(
