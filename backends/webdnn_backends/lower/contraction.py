@@ -12,6 +12,7 @@ from webdnn_backends.ir.scalars import Op, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.elementwise import like
 from webdnn_backends.lower.movement import within
+from webdnn_backends.lower.pooling_indices import max_pool_with_indices
 from webdnn_backends.lower.registry import lowering
 from webdnn_backends.te.tensors import ConvHint, MatMulHint, PoolHint
 from webdnn_onnx.dtypes import DType
@@ -239,10 +240,12 @@ def conv_transpose_begins(
 
 @lowering("MaxPool")
 def _max_pool(context: NodeContext) -> None:
-    if context.wants(1):
-        raise context.unsupported("a MaxPool with indices")
     kernel: tuple[int, ...] = context.attribute("kernel_shape", ())
-    span = window(context, kernel, context.shape(0)[2:], context.output().shape[2:])
+    shown = 0 if context.wants(0) else 1
+    span = window(context, kernel, context.shape(0)[2:], context.output(shown).shape[2:])
+    if context.wants(1):
+        max_pool_with_indices(context, span)
+        return
     dtype = context.dtype(0)
     scalar = compute_type(dtype)
     lowest = const(float("-inf") if scalar.is_float else _minimum(dtype), scalar)

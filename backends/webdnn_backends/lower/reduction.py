@@ -19,7 +19,7 @@ from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Shape
 from webdnn_onnx.symbolic import Dim, minimum, product, select
 
-__all__: list[str] = []
+__all__ = ["inverse_deviation", "moments", "softmax_axes"]
 
 
 @dataclass(frozen=True)
@@ -364,22 +364,6 @@ def _instance_normalization(context: NodeContext) -> None:
         row = [*i[:2], *([Const(0)] * (rank - 2))]
         y = normalised(context, mean, variance, i, row, context.attribute("epsilon", 1e-5))
         return apply(Op.ADD, apply(Op.MUL, y, context.element(1, [i[1]])), context.element(2, [i[1]]))
-
-    context.emit(body)
-
-
-@lowering("BatchNormalization")
-def _batch_normalization(context: NodeContext) -> None:
-    if context.node.opset >= 14 and context.attribute("training_mode", 0):
-        raise context.unsupported("training_mode 1")
-    epsilon = context.attribute("epsilon", 1e-5)
-
-    def body(i: Indices) -> Expr:
-        channel = [i[1] if len(i) > 1 else Const(0)]
-        scale, bias, mean, variance = (context.element(k, channel) for k in range(1, 5))
-        wide = context.element(0, i)
-        y = apply(Op.MUL, apply(Op.SUB, wide, mean), apply(Op.MUL, scale, inverse_deviation(variance, epsilon)))
-        return apply(Op.ADD, y, bias)
 
     context.emit(body)
 
