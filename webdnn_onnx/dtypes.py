@@ -44,6 +44,8 @@ class DType(enum.Enum):
     UINT32 = "uint32"
     UINT64 = "uint64"
     FLOAT4E2M1 = "float4e2m1"
+    FLOAT6E2M3 = "float6e2m3"
+    FLOAT6E3M2 = "float6e3m2"
     FLOAT8E4M3FN = "float8e4m3fn"
     FLOAT8E4M3FNUZ = "float8e4m3fnuz"
     FLOAT8E5M2 = "float8e5m2"
@@ -135,6 +137,8 @@ _FACTS: dict[DType, _Facts] = {
     DType.UINT32: _facts(TensorProto.UINT32, np.uint32, 32, "u"),
     DType.UINT64: _facts(TensorProto.UINT64, np.uint64, 64, "u"),
     DType.FLOAT4E2M1: _facts(TensorProto.FLOAT4E2M1, ml_dtypes.float4_e2m1fn, 4, "f"),
+    DType.FLOAT6E2M3: _facts(TensorProto.FLOAT6E2M3, ml_dtypes.float6_e2m3fn, 6, "f"),
+    DType.FLOAT6E3M2: _facts(TensorProto.FLOAT6E3M2, ml_dtypes.float6_e3m2fn, 6, "f"),
     DType.FLOAT8E4M3FN: _facts(TensorProto.FLOAT8E4M3FN, ml_dtypes.float8_e4m3fn, 8, "f"),
     DType.FLOAT8E4M3FNUZ: _facts(TensorProto.FLOAT8E4M3FNUZ, ml_dtypes.float8_e4m3fnuz, 8, "f"),
     DType.FLOAT8E5M2: _facts(TensorProto.FLOAT8E5M2, ml_dtypes.float8_e5m2, 8, "f"),

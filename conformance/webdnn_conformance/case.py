@@ -35,7 +35,7 @@ SHORT_DTYPES: Mapping[DType, str] = {
     DType.COMPLEX128: "c128",
     **{DType[f"INT{bits}"]: f"i{bits}" for bits in (2, 4, 8, 16, 32, 64)},
     **{DType[f"UINT{bits}"]: f"u{bits}" for bits in (2, 4, 8, 16, 32, 64)},
-    **{dtype: f"f{dtype.value.removeprefix('float')}" for dtype in DType if re.match(r"float[48]e", dtype.value)},
+    **{dtype: f"f{dtype.value.removeprefix('float')}" for dtype in DType if re.match(r"float[468]e", dtype.value)},
 }
 """Element type -> its name in ids and in the report's matrix."""
 

@@ -1,6 +1,6 @@
 """Arithmetic rules that all operator families share.
 
-Narrow floats: an operator on float16, bfloat16, float8* or float4 computes in float32 and rounds once, at its end,
+Narrow floats: an operator on float16, bfloat16, float8*, float6* or float4 computes in float32 and rounds once, at its end,
 unless the specification's function body says otherwise: `narrow(f(widen(x)), x)`. float32 and float64 compute in
 themselves. Integers are explicit too: `saturate` or `wrap`, never whatever a NumPy cast does on this platform.
 """
@@ -18,6 +18,7 @@ from webdnn_onnx.errors import ShapeError
 
 __all__ = [
     "NARROW_FLOATS",
+    "ORACLE_FLOATS",
     "Array",
     "axes_of",
     "axis_of",
@@ -43,6 +44,10 @@ Array: TypeAlias = npt.NDArray[Any]
 NARROW_FLOATS: frozenset[np.dtype[Any]] = frozenset(
     dtype.numpy for dtype in DType if dtype.is_float and dtype not in (DType.FLOAT32, DType.FLOAT64)
 )
+ORACLE_FLOATS: frozenset[np.dtype[Any]] = frozenset(
+    dtype.numpy for dtype in DType if dtype.is_float and dtype.bits >= 16
+)
+"""Held as float64 by the oracle. Rounding to the narrower ones is what a model means by them, not drift."""
 _FLOATS: frozenset[np.dtype[Any]] = frozenset(dtype.numpy for dtype in DType if dtype.is_float)
 _INTEGERS: frozenset[np.dtype[Any]] = frozenset(dtype.numpy for dtype in DType if dtype.is_integer)
 _FLOAT32 = np.dtype(np.float32)

@@ -9,11 +9,9 @@ import numpy as np
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, ShapeError
 from webdnn_onnx.graph import MapType, OptionalType, SequenceType, TensorType, Type, Value
-from webdnn_reference.numeric import NARROW_FLOATS, Array
+from webdnn_reference.numeric import ORACLE_FLOATS, Array
 
 __all__ = ["as_input", "as_value", "check_declared"]
-
-_FLOAT32 = np.dtype(np.float32)
 
 
 def as_input(value: Any) -> Any:
@@ -27,12 +25,12 @@ def as_input(value: Any) -> Any:
 def as_value(value: Any, float64: bool) -> Any:
     """A value in the form that operators take: scalars as arrays of rank 0, strings as object arrays of `str`.
 
-    float64: floating-point arrays become float64, inside sequences and maps too.
+    float64: floating-point arrays of 16 bits and more become float64, inside sequences and maps too.
     """
     if type(value) is np.ndarray:
         dtype = value.dtype
-        if float64 and (dtype == _FLOAT32 or dtype in NARROW_FLOATS):
-            return value.astype(np.float64)
+        if float64 and dtype in ORACLE_FLOATS:
+            return value.astype(np.float64, copy=False)
         return _strings(value) if dtype.kind in "SUT" else value
     if value is None:
         return None

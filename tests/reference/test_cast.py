@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -129,11 +131,61 @@ def test_cast_like_takes_the_type_of_its_second_input() -> None:
     np.testing.assert_array_equal(got.astype(np.float32), [1.5, 448])
 
 
-def test_the_oracle_holds_every_float_as_float64() -> None:
-    x = np.array([1 / 3], np.float32)
-    got = run("Cast", x, opset=19, float64=True, to=DType.FLOAT16.onnx)
+@pytest.mark.parametrize("to", [DType.FLOAT16, DType.BFLOAT16, DType.FLOAT32], ids=lambda dtype: dtype.value)
+def test_a_cast_in_the_oracle_does_not_round_to_16_or_32_bits(to: DType) -> None:
+    x = np.array([1 / 3])
+    got = run("Cast", x, opset=19, float64=True, to=to.onnx)
     assert got.dtype == np.float64
-    assert got[0] == float(x[0])
+    assert got[0] == 1 / 3
+
+
+NARROW = [dtype for dtype in DType if dtype.is_float and dtype.bits < 16]
+
+
+@pytest.mark.parametrize("to", NARROW, ids=lambda dtype: dtype.value)
+def test_a_cast_in_the_oracle_rounds_to_fewer_bits(to: DType) -> None:
+    x = np.array([0.3, 1.0, 2.6, 1e9], np.float32)
+    got = run("Cast", x, opset=28, float64=True, to=to.onnx)
+    assert got.dtype == to.numpy
+    np.testing.assert_array_equal(got, run("Cast", x, opset=28, to=to.onnx))
+    back = run("Cast", got, opset=28, float64=True, to=DType.FLOAT32.onnx)
+    assert back.dtype == np.float64
+    np.testing.assert_array_equal(back, got.astype(np.float64))
+
+
+SIX = {DType.FLOAT6E2M3: (2, 1, 3), DType.FLOAT6E3M2: (3, 3, 2)}
+"""Exponent bits, bias, mantissa bits."""
+
+
+def _six_bit_values(dtype: DType) -> list[float]:
+    """The values of a type without infinities and NaN, by the definition: a sign, exponent and mantissa."""
+    _, bias, digits = SIX[dtype]
+    values = []
+    for code in range(32):
+        exponent, fraction = code >> digits, (code & ((1 << digits) - 1)) / (1 << digits)
+        values.append(fraction * 2.0 ** (1 - bias) if exponent == 0 else (1 + fraction) * 2.0 ** (exponent - bias))
+    return values
+
+
+@pytest.mark.parametrize("dtype", SIX, ids=lambda dtype: dtype.value)
+def test_six_bits_round_to_the_nearest_even_and_saturate(dtype: DType) -> None:
+    values = _six_bit_values(dtype)
+    assert max(values) == (7.5 if dtype is DType.FLOAT6E2M3 else 28)
+    for low, high in itertools.pairwise(enumerate(values)):
+        even = low if low[0] % 2 == 0 else high
+        middle = (low[1] + high[1]) / 2
+        x = np.array([low[1], middle, -middle, np.nextafter(middle, 99), np.nextafter(middle, 0)])
+        got = run("Cast", x, opset=28, to=dtype.onnx)
+        assert got.dtype == dtype.numpy
+        np.testing.assert_array_equal(got.astype(np.float64), [low[1], even[1], -even[1], high[1], low[1]])
+    beyond = run("Cast", np.array([1e9, -1e9, INF, -INF], np.float32), opset=28, saturate=0, to=dtype.onnx)
+    greatest = max(values)
+    np.testing.assert_array_equal(beyond.astype(np.float64), [greatest, -greatest, greatest, -greatest])
+
+
+def test_six_bits_before_opset_28_are_refused() -> None:
+    with pytest.raises(DTypeError, match=r"expected one of tensor\(bfloat16\)"):
+        run("Cast", np.zeros(2, DType.FLOAT6E2M3.numpy), opset=25, to=DType.FLOAT32.onnx)
 
 
 PAIRS = [

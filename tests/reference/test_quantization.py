@@ -105,6 +105,29 @@ def test_quantization_in_the_oracle_still_rounds_to_integers() -> None:
     assert run("DequantizeLinear", got, np.float32(0.5), opset=13, float64=True).dtype == np.float64
 
 
+NARROW = [DType.FLOAT4E2M1, DType.FLOAT6E2M3, DType.FLOAT6E3M2, DType.FLOAT8E4M3FN, DType.FLOAT8E5M2]
+
+
+@pytest.mark.parametrize("float64", [False, True], ids=["declared", "oracle"])
+@pytest.mark.parametrize("dtype", NARROW, ids=lambda dtype: dtype.value)
+def test_quantization_to_narrow_floats_rounds_and_comes_back(dtype: DType, float64: bool) -> None:
+    x = np.linspace(-3, 3, 25, dtype=np.float32)
+    scale = np.array(0.5, np.float32)
+    got = run("QuantizeLinear", x, scale, opset=28, output_dtype=dtype.onnx, float64=float64)
+    assert got.dtype == dtype.numpy
+    np.testing.assert_array_equal(got, (x * 2).astype(dtype.numpy))
+    back = run("DequantizeLinear", got, scale, opset=28, float64=float64)
+    assert back.dtype == (np.float64 if float64 else np.float32)
+    np.testing.assert_array_equal(back, got.astype(np.float32) / 2)
+
+
+def test_dequantization_in_the_oracle_multiplies_in_float64() -> None:
+    x = np.array([2**31 - 1], np.int32)
+    scale = np.array(0.5, np.float32).astype(ml_dtypes.float8_e8m0fnu)
+    got = run("DequantizeLinear", x, scale, opset=24, float64=True)
+    np.testing.assert_array_equal(got, [(2**31 - 1) / 2])
+
+
 def test_dynamic_quantization_keeps_zero_exact() -> None:
     x = np.array([-1.0, 0.0, 3.0], np.float32)
     y, scale, zero = run_all("DynamicQuantizeLinear", x, opset=11, outputs=3)

@@ -27,9 +27,9 @@ _SMALLEST_ENCODED = 1024
 def stored_bytes(array: npt.NDArray[Any], dtype: DType) -> bytes:
     """An array as docs/bundle-format.md stores its elements: row-major, little-endian, narrow types packed.
 
-    Raises DTypeError for strings and complex numbers.
+    Raises DTypeError for strings, complex numbers and 6-bit floats.
     """
-    if dtype is DType.STRING or dtype.is_complex:
+    if dtype is DType.STRING or dtype.is_complex or dtype.bits == 6:
         raise DTypeError(f"a constant of type {dtype.value}: expected a numeric type, got one that has no storage form")
     flat = np.ascontiguousarray(array).reshape(-1)
     if dtype.bits >= 8:

@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, InvalidModelError
-from webdnn_reference.numeric import Array, is_float, is_integer, widen, widen_integer, wrap
+from webdnn_reference.numeric import ORACLE_FLOATS, Array, is_float, is_integer, widen, widen_integer, wrap
 from webdnn_reference.registry import Context, op
 
 __all__ = [
@@ -167,7 +167,7 @@ def _parsed(text: str, exact: np.dtype[Any]) -> int | float:
 def _target(to: int, context: Context) -> DType:
     """The element type that an attribute names, as the interpreter holds it."""
     dtype = DType.from_onnx(to)
-    return DType.FLOAT64 if context.float64 and dtype.is_float else dtype
+    return DType.FLOAT64 if context.float64 and dtype.numpy in ORACLE_FLOATS else dtype
 
 
 @op("Cast", since=1)
@@ -256,9 +256,7 @@ def bit_cast(input: Array, *, to: int, context: Context) -> Array:
     target = DType.from_onnx(to)
     source = DType.from_numpy(input.dtype)
     if context.float64 and source is DType.FLOAT64 and target.bits != 64:
-        source = next(
-            (dtype for dtype in (DType.FLOAT32, DType.FLOAT16, DType.FLOAT8E4M3FN) if dtype.bits == target.bits), source
-        )
+        source = next((dtype for dtype in (DType.FLOAT32, DType.FLOAT16) if dtype.bits == target.bits), source)
         input = convert(input, source)
     if DType.STRING in (source, target) or source.bits != target.bits:
         raise DTypeError(f"to: expected a type of {source.bits} bits as {source.value} has, got {target.value}")

@@ -1,8 +1,8 @@
 """QuantizeLinear, DequantizeLinear and DynamicQuantizeLinear.
 
 One scale for the whole tensor, one per slice along an axis, or one per block along an axis. Integers are rounded to
-the nearest, halves to even, and saturate. NaN quantizes to the zero point. In the float64 oracle, where float8 and
-float4 are held as float64, quantizing to them does not round.
+the nearest, halves to even, and saturate. NaN quantizes to the zero point. The float64 oracle divides and multiplies in
+float64; quantizing rounds there too.
 """
 
 from __future__ import annotations
@@ -84,12 +84,10 @@ def _zero_type(y_zero_point: Array | None) -> DType:
     return DType.UINT8 if y_zero_point is None else DType.from_numpy(y_zero_point.dtype)
 
 
-def _output_type(output_dtype: int, y_zero_point: Array | None, context: Context) -> DType:
+def _output_type(output_dtype: int, y_zero_point: Array | None) -> DType:
     if not output_dtype:
         return _zero_type(y_zero_point)
     wanted = DType.from_onnx(output_dtype)
-    if context.float64 and wanted.is_float:
-        return DType.FLOAT64
     if y_zero_point is not None and _zero_type(y_zero_point) is not wanted:
         raise DTypeError(
             f"output_dtype: expected {_zero_type(y_zero_point).value} as y_zero_point has, got {wanted.value}"
@@ -172,7 +170,7 @@ def quantize_linear_21(
         x,
         y_scale,
         y_zero_point,
-        to=_output_type(output_dtype, y_zero_point, context),
+        to=_output_type(output_dtype, y_zero_point),
         axis=axis,
         block_size=block_size,
         precision=_division_type(x, context),
@@ -208,7 +206,7 @@ def quantize_linear_23(
         x,
         y_scale,
         y_zero_point,
-        to=_output_type(output_dtype, y_zero_point, context),
+        to=_output_type(output_dtype, y_zero_point),
         axis=axis,
         block_size=block_size,
         precision=division,
@@ -224,7 +222,8 @@ def _dequantize(
     if x_zero_point is not None:
         zero_point = _spread("x_zero_point", x_zero_point, x, axis, block_size)
         values = values - (widen(zero_point) if is_float(x) else widen_integer(zero_point))
-    return narrow(values.astype(scale.dtype) * scale, to.numpy)
+    working = np.result_type(scale.dtype, to.numpy if to is DType.FLOAT64 else np.float32)
+    return narrow(values.astype(working) * scale.astype(working), to.numpy)
 
 
 @op("DequantizeLinear", since=10)

@@ -117,7 +117,7 @@ def type_one(column: Array) -> Array:
 
 EXACT = {Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.REM, Op.NEG, Op.ABS, Op.SIGN, Op.MIN, Op.MAX, Op.FLOOR, Op.CEIL, Op.TRUNC}
 EXACT |= {Op.ROUND, Op.SQRT}
-STORAGE = [dtype for dtype in DType if dtype.bits and not dtype.is_complex]
+STORAGE = [dtype for dtype in DType if dtype.bits not in (0, 6) and not dtype.is_complex]
 
 
 def stored(dtype: DType) -> Array:
