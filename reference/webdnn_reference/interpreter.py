@@ -28,8 +28,8 @@ class Interpreter:
     """Evaluates a model on arrays.
 
     model: a ModelProto, its bytes, a path to it, or a Graph. float64: be the oracle; every floating-point value
-    of 16 bits or more is held and computed as float64, and casts between those types change nothing. seed: makes nodes that draw random numbers and give
-    no seed of their own reproducible.
+    of 16 bits or more is held and computed as float64, and casts between those types change nothing. seed: makes nodes
+    that draw random numbers and give no seed of their own reproducible.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Arithmetic rules that all operator families share.
 
-Narrow floats: an operator on float16, bfloat16, float8*, float6* or float4 computes in float32 and rounds once, at its end,
-unless the specification's function body says otherwise: `narrow(f(widen(x)), x)`. float32 and float64 compute in
+Narrow floats: an operator on float16, bfloat16, float8*, float6* or float4 computes in float32 and rounds once, at its
+end, unless the specification's function body says otherwise: `narrow(f(widen(x)), x)`. float32 and float64 compute in
 themselves. Integers are explicit too: `saturate` or `wrap`, never whatever a NumPy cast does on this platform.
 """
 
