@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from webdnn_backends.ir.loops import Axis, Read
 from webdnn_backends.ir.scalars import compute_type
 from webdnn_backends.lower.context import NodeContext
-from webdnn_backends.lower.registry import LOWERINGS
+from webdnn_backends.lower.registry import LOWERINGS, STRING_LOWERINGS
 from webdnn_backends.lower.state import LoweringState
 from webdnn_backends.te.tensors import Copy, Stage, TensorProgram
+from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import UnsupportedOpError
-from webdnn_onnx.graph import Graph, Node
+from webdnn_onnx.graph import Graph, Node, TensorType
 from webdnn_onnx.symbolic import Dim
 
 __all__ = ["lower_graph", "lower_nodes", "unsupported_nodes"]
@@ -36,11 +37,18 @@ def lower_nodes(state: LoweringState, graph: Graph) -> None:
     for value in graph.inputs:
         state.bind_value(value.name)
     for node in graph.nodes:
-        lower = LOWERINGS.get(node.op, node.opset, node.domain, node.name)
+        lower = STRING_LOWERINGS.find(node.op, node.opset, node.domain) if _has_strings(state, node) else None
+        lower = lower or LOWERINGS.get(node.op, node.opset, node.domain, node.name)
         lower(NodeContext(state, node))
         for name in node.outputs:
             if name:
                 state.bind_value(name)
+
+
+def _has_strings(state: LoweringState, node: Node) -> bool:
+    """Whether an input or output is a tensor of strings."""
+    kinds = (state.value(name).type for name in (*node.inputs, *node.outputs) if name)
+    return any(isinstance(kind, TensorType) and kind.dtype is DType.STRING for kind in kinds)
 
 
 def _output(state: LoweringState, name: str, inputs: set[str]) -> str:
