@@ -108,13 +108,13 @@ export class JSBackend implements Backend {
 
   dispatch(command: Command): void {
     const { kernel, call, args } = command as JSCommand;
+    const end = this.stopwatch.begin(kernel.name);
     try {
-      this.stopwatch.around(kernel.name, () => {
-        call(...args);
-      });
+      call(...args);
     } catch (error) {
       throw new BackendError(`kernel ${kernel.name} (js): ${reasonOf(error)}`, { kernel: kernel.name, cause: error });
     }
+    end?.();
   }
 
   finish(): Promise<void> {

@@ -1,32 +1,30 @@
 // Whether a kernel call is faster on a team of threads or alone: small ones are not worth waking anybody.
 
 /** A call that takes longer than this, in milliseconds, is shared without further trials. */
-const LONG = 0.25;
+const LONG = 1;
+
+/** Runs of each way. The shortest counts, because what else the machine does only ever adds. */
+const TRIALS = 3;
 
 export class Pace {
-  private runs = 0;
-  private team = 0;
+  private trials = 0;
+  private readonly best = { together: Infinity, alone: Infinity };
   private shared: boolean | undefined;
 
-  /**
-   * The first run is shared and does not count: code is still being compiled. The second is shared, the third is not;
-   * from then on the faster way is taken.
-   */
+  /** Tries both ways in turn; from then on the faster way is taken. */
   run(together: () => void, alone: () => void, now: () => number = () => performance.now()): void {
-    if (this.shared !== undefined || this.runs === 0) {
-      this.runs++;
-      if (this.shared === false) alone();
-      else together();
+    if (this.shared !== undefined) {
+      if (this.shared) together();
+      else alone();
       return;
     }
-    const trial = this.runs++;
+    const way = this.trials++ % 2 === 0 ? "together" : "alone";
     const begin = now();
-    if (trial === 1) together();
+    if (way === "together") together();
     else alone();
-    const time = now() - begin;
-    if (trial === 1) {
-      this.team = time;
-      if (time > LONG) this.shared = true;
-    } else this.shared = this.team < time;
+    const { best } = this;
+    best[way] = Math.min(best[way], now() - begin);
+    if (best.together > LONG) this.shared = true;
+    else if (this.trials === 2 * TRIALS) this.shared = best.together < best.alone;
   }
 }

@@ -15,14 +15,13 @@ export class Stopwatch {
     };
   }
 
-  /** Calls `work`, timing it if a measurement is on. */
-  around(kernel: string, work: () => void): void {
-    if (!this.times) {
-      work();
-      return;
-    }
+  /** If a measurement is on: starts the time of a kernel; the function that it gives ends it. */
+  begin(kernel: string): (() => void) | undefined {
+    const { times } = this;
+    if (!times) return undefined;
     const begin = performance.now();
-    work();
-    this.times.push({ kernel, milliseconds: performance.now() - begin });
+    return () => {
+      times.push({ kernel, milliseconds: performance.now() - begin });
+    };
   }
 }

@@ -21,14 +21,23 @@ const PIECES = 6;
 /** Number of the call times 65,536, plus the next piece to take; negative while there is nothing to do. */
 const TICKET = 7;
 const DONE = 8;
+const THREADS = 9;
+/** Number of pieces of equal size; 0: pieces that become smaller. */
+const EVEN = 10;
 const ARGS = 16;
 const MAXIMUM_ARGS = 240;
 
-/** Pieces a thread: more of them even out what threads of different speed get done. */
-const PIECES_PER_THREAD = 4;
+/**
+ * Half of the iterations are taken in one piece per thread, half of the rest in the next, and so on: large pieces cost
+ * little, small ones at the end let threads of different speed finish together.
+ */
+const ROUNDS = 4;
 
-/** Looks at a word this many times before sleeping on it: about 20 microseconds. */
-const SPINS = 4000;
+/** Milliseconds for which a thread looks at a word before it sleeps on it. Most of what lies between two calls is shorter. */
+const SPIN = 0.1;
+
+/** Looks at the word for one look at the clock. */
+const LOOKS = 64;
 
 /** What every thread of a pool shares. Thread 0 is the coordinator. */
 export type Team = {
@@ -115,8 +124,21 @@ export function startWorker(url: URL): AnyWorker {
 
 /** Waits until the word is no longer `value`. */
 function waitWhile(words: Int32Array, word: number, value: number): void {
-  for (let spin = 0; spin < SPINS; spin++) if (Atomics.load(words, word) !== value) return;
+  const end = performance.now() + SPIN;
+  do {
+    for (let look = 0; look < LOOKS; look++) if (Atomics.load(words, word) !== value) return;
+  } while (performance.now() < end);
   while (Atomics.load(words, word) === value) Atomics.wait(words, word, value, 1000);
+}
+
+/** First iteration of a piece; of the piece after the last, the extent. */
+export function pieceBegin(piece: number, extent: number, threads: number, even: number): number {
+  if (even > 0) return Math.floor((extent * piece) / even);
+  const round = Math.floor(piece / threads);
+  if (round >= ROUNDS) return extent;
+  const rest = 2 ** -round;
+  const share = round === ROUNDS - 1 ? rest : rest / 2;
+  return Math.floor(extent * (1 - rest + (share * (piece % threads)) / threads));
 }
 
 type Call = (...args: number[]) => void;
@@ -131,10 +153,10 @@ function work(words: Int32Array, find: (kernel: number) => Call): void {
     if (Atomics.compareExchange(words, TICKET, ticket, ticket + 1) !== ticket) continue;
     // From here on the call cannot end, nor its words change, before this piece is counted as done.
     const extent = words[EXTENT];
-    const begin = Math.floor((extent * piece) / pieces);
-    const end = Math.floor((extent * (piece + 1)) / pieces);
+    const begin = pieceBegin(piece, extent, words[THREADS], words[EVEN]);
+    const end = pieceBegin(piece + 1, extent, words[THREADS], words[EVEN]);
     try {
-      find(words[KERNEL])(...words.subarray(ARGS, ARGS + words[COUNT]), begin, end);
+      if (begin < end) find(words[KERNEL])(...words.subarray(ARGS, ARGS + words[COUNT]), begin, end);
     } catch {
       words[FAILED] = 1;
     }
@@ -194,20 +216,26 @@ export class ThreadPool {
     });
   }
 
-  /** Runs a parallel kernel on the whole team; the range at the end of `args` is replaced by the pieces. */
-  run(kernel: number, call: Call, args: readonly number[], extent: number): void {
+  /**
+   * Runs a parallel kernel on the whole team; the range at the end of `args` is replaced by the pieces, `even` of equal
+   * size if given.
+   */
+  run(kernel: number, call: Call, args: readonly number[], extent: number, even = 0): void {
     if (this.broken) throw new BackendError(`a thread died: ${this.broken}`);
     const { words } = this;
     const shared = args.length - 2;
     if (shared > MAXIMUM_ARGS) {
       throw new BackendError(`${shared} arguments, at most ${MAXIMUM_ARGS} can be shared with threads`);
     }
-    const pieces = Math.min(extent, this.team.threads * PIECES_PER_THREAD);
+    const { threads } = this.team;
+    const pieces = even || threads * ROUNDS;
     for (let index = 0; index < shared; index++) words[ARGS + index] = args[index];
     words[KERNEL] = kernel;
     words[EXTENT] = extent;
     words[COUNT] = shared;
     words[PIECES] = pieces;
+    words[THREADS] = threads;
+    words[EVEN] = even;
     words[FAILED] = 0;
     words[DONE] = 0;
     this.calls = (this.calls + 1) & 0x7fff;

@@ -14,6 +14,12 @@ import { ThreadPool, setScratch } from "./wasm-threads.ts";
 const PAGE = 65536;
 const MAXIMUM_PAGES = 65536;
 
+/**
+ * Engines put better code in place between the calls of a function, never within one: a first call of seconds would end in
+ * the code that it began with. So the first run of a call is made of up to this many.
+ */
+const FIRST_PARTS = 32;
+
 /** Addresses below this one belong to the runtime: the control block of the threads. */
 export const RESERVED = 1024;
 
@@ -26,6 +32,8 @@ type WasmCommand = Command & {
   readonly extent: number;
   /** Whether this call is worth sharing among threads; found out by its first runs. */
   readonly pace: Pace;
+  /** Not run yet: its code may be the compiler's first draft. */
+  isFirst: boolean;
 };
 
 /** A module whose only function is one f32x4.relaxed_madd. */
@@ -59,6 +67,14 @@ export function chooseModule(manifest: Manifest, threads: number): WasmChoice {
   if (!file) throw new BackendError(`wasm: the bundle has none of ${order.join(", ")}`);
   if (!relaxed) notes.push("no relaxed SIMD in this browser: plain SIMD kernels are used");
   return { file, threads: shared ? threads : 1, notes };
+}
+
+/** A parallel call as several, over consecutive ranges. */
+function callInParts(call: WasmFunction, args: readonly number[], extent: number): void {
+  const shared = args.slice(0, -2);
+  const parts = Math.min(extent, FIRST_PARTS);
+  for (let part = 0; part < parts; part++)
+    call(...shared, Math.floor((extent * part) / parts), Math.floor((extent * (part + 1)) / parts));
 }
 
 export class WasmBackend implements Backend {
@@ -217,29 +233,37 @@ export class WasmBackend implements Backend {
       args: numbers,
       extent: shape.extent,
       pace: new Pace(),
+      isFirst: found.parallel === true && shape.extent > 1,
     };
   }
 
   dispatch(command: Command): void {
-    const { kernel, index, call, args, extent, pace } = command as WasmCommand;
+    const { kernel } = command;
+    const end = this.stopwatch.begin(kernel.name);
     try {
-      this.stopwatch.around(kernel.name, () => {
-        const { pool } = this;
-        if (!pool?.isReady || !kernel.parallel || extent < 2) call(...args);
-        else {
-          pace.run(
-            () => {
-              pool.run(index, call, args, extent);
-            },
-            () => {
-              call(...args);
-            },
-          );
-        }
-      });
+      this.run(command as WasmCommand);
     } catch (error) {
       throw new BackendError(`kernel ${kernel.name} (wasm): ${reasonOf(error)}`, { kernel: kernel.name, cause: error });
     }
+    end?.();
+  }
+
+  private run(command: WasmCommand): void {
+    const { kernel, index, call, args, extent, pace, isFirst } = command;
+    const pool = this.pool?.isReady && kernel.parallel && extent > 1 ? this.pool : undefined;
+    command.isFirst = false;
+    if (isFirst && pool) pool.run(index, call, args, extent, FIRST_PARTS);
+    else if (isFirst) callInParts(call, args, extent);
+    else if (!pool) call(...args);
+    else
+      pace.run(
+        () => {
+          pool.run(index, call, args, extent);
+        },
+        () => {
+          call(...args);
+        },
+      );
   }
 
   finish(): Promise<void> {
