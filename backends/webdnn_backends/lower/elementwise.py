@@ -13,7 +13,6 @@ from webdnn_backends.lower.context import NodeContext
 from webdnn_backends.lower.registry import LOWERINGS, lowering
 from webdnn_backends.te.tensors import Copy
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.errors import UnsupportedOpError
 
 __all__: list[str] = []
 
@@ -393,17 +392,3 @@ def _variadic(name: str, op: Op) -> None:
 
 for _name, _op in {"Sum": Op.ADD, "Mean": Op.ADD, "Max": Op.MAX, "Min": Op.MIN}.items():
     _variadic(_name, _op)
-
-
-@lowering("Dropout")
-def _dropout(context: NodeContext) -> None:
-    if context.node.opset >= 12:
-        training = context.constant(2)
-        if context.has(2) and (training is None or bool(training)):
-            raise UnsupportedOpError(f"{context.where}: expected inference (training_mode false), got training")
-    elif context.node.opset < 7 and not context.attribute("is_test", 0):
-        raise UnsupportedOpError(f"{context.where}: expected inference (is_test = 1), got training")
-    context.emit(lambda i: context.element(0, i))
-    if context.wants(1):
-        one = build.TRUE if context.output(1).dtype is DType.BOOL else const(1, Scalar.F32)
-        context.emit(lambda _: one, output=1)
