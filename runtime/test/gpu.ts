@@ -12,7 +12,8 @@ export let gpu: GPU | undefined;
 process.env.VK_ICD_FILENAMES ??= SWIFTSHADER.find((path) => existsSync(path));
 try {
   const dawn = (await import("webgpu")) as { create(options: string[]): GPU };
-  const entry = dawn.create([]);
+  // SwiftShader compiles the zeros of workgroup memory one by one: seconds for each kernel that has a few KiB of it.
+  const entry = dawn.create(["disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension"]);
   if (await entry.requestAdapter()) gpu = entry;
   else noGPU = "Dawn finds no adapter: set VK_ICD_FILENAMES to a Vulkan driver";
 } catch (error) {

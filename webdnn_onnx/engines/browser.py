@@ -58,7 +58,11 @@ _FLAGS: tuple[str, ...] = (
     "--use-mock-keychain",
     "--enable-unsafe-webgpu",
 )
-_SOFTWARE: tuple[str, ...] = ("--use-webgpu-adapter=swiftshader",)
+_SOFTWARE: tuple[str, ...] = (
+    "--use-webgpu-adapter=swiftshader",
+    # SwiftShader compiles the zeros of workgroup memory one by one: seconds for each kernel that has a few KiB of it.
+    "--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension",
+)
 _HARDWARE: tuple[str, ...] = ("--ignore-gpu-blocklist",)
 _HARDWARE_LINUX: tuple[str, ...] = ("--enable-features=Vulkan", "--use-angle=vulkan", "--disable-vulkan-surface")
 _SMALL_SHARED_MEMORY = 512 << 20

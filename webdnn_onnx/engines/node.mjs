@@ -20,7 +20,10 @@ async function offerWebGPU(folder) {
   const { create, globals } = await import(pathToFileURL(location));
   Object.assign(globalThis, globals);
   if (!globalThis.navigator) globalThis.navigator = {};
-  Object.defineProperty(globalThis.navigator, "gpu", { value: create([]), configurable: true });
+  const software = (process.env.VK_ICD_FILENAMES ?? "").includes("swiftshader");
+  // SwiftShader compiles the zeros of workgroup memory one by one: seconds for each kernel that has a few KiB of it.
+  const options = software ? ["disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension"] : [];
+  Object.defineProperty(globalThis.navigator, "gpu", { value: create(options), configurable: true });
 }
 
 function write(bytes) {

@@ -20,7 +20,8 @@ try {
   give({ unavailable: `the npm package webgpu: ${error.message.split("\n")[0]}` });
 }
 Object.assign(globalThis, dawn.globals);
-const gpu = dawn.create([]);
+// SwiftShader compiles the zeros of workgroup memory one by one: seconds for each kernel that has a few KiB of it.
+const gpu = dawn.create(["disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension"]);
 const adapter = await gpu.requestAdapter();
 if (!adapter) {
   give({ unavailable: "no WebGPU adapter" });
