@@ -15,7 +15,14 @@ export type FileOptions = {
   readonly onProgress?: ((progress: Progress) => void) | undefined;
 };
 
-export type Progress = { readonly loaded: number; readonly total: number };
+export type Progress = {
+  /** Bytes of the files that this backend needs: so many of so many. */
+  readonly loaded: number;
+  readonly total: number;
+  /** GPU kernels that are compiled, of how many; 0 of 0 on the other backends. */
+  readonly compiled: number;
+  readonly kernels: number;
+};
 
 const ATTEMPTS = 3;
 const CACHE = "webdnn-onnx";
@@ -34,6 +41,7 @@ class Transient extends Error {}
 export class Files {
   private readonly received = new Map<string, number>();
   private expected = new Map<string, number>();
+  private kernels = { compiled: 0, kernels: 0 };
 
   constructor(
     readonly base: URL,
@@ -49,6 +57,7 @@ export class Files {
   /** Says which files will be read, so that progress knows its total from the start. */
   expect(sizes: ReadonlyMap<string, number>): void {
     this.expected = new Map(sizes);
+    this.kernels = { compiled: 0, kernels: 0 };
   }
 
   /** A file whose length and hash are not known beforehand: the manifest itself. */
@@ -92,13 +101,22 @@ export class Files {
 
   private count(name: string, bytes: number): void {
     this.received.set(name, bytes);
-    if (!this.expected.has(name)) return;
+    if (this.expected.has(name)) this.report();
+  }
+
+  /** Says how many kernels are ready. */
+  compiled(compiled: number, kernels: number): void {
+    this.kernels = { compiled, kernels };
+    this.report();
+  }
+
+  private report(): void {
     let [loaded, total] = [0, 0];
     for (const [file, size] of this.expected) {
       loaded += Math.min(this.received.get(file) ?? 0, size);
       total += size;
     }
-    this.options.onProgress?.({ loaded, total });
+    this.options.onProgress?.({ loaded, total, ...this.kernels });
   }
 
   private async attempt<T>(name: string, download: () => Promise<T>): Promise<T> {

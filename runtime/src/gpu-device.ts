@@ -34,8 +34,28 @@ export type GPUChoice = {
 
 const shared = new Map<string, { readonly gpu: GPU; readonly device: Promise<GPUDevice> }>();
 
-/** A device that is alive. Throws BackendError with the reason why there is none. */
-export async function acquireDevice(choice: GPUChoice): Promise<GPUDevice> {
+/** Names of adapters that compute on the processor: Chromium's, Mesa's and Windows' own. */
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|basic render|\bwarp\b/i;
+
+/** The GPU as the browser names it. */
+export function describeAdapter({ vendor, architecture, device, description }: GPUAdapterInfo): string {
+  return [vendor, architecture, device, description].filter(Boolean).join(" ");
+}
+
+/** Throws BackendError if there is no GPU behind an adapter. */
+function refuseSoftware(info: GPUAdapterInfo): void {
+  const name = describeAdapter(info);
+  if ((info as { isFallbackAdapter?: boolean }).isFallbackAdapter || SOFTWARE.test(name))
+    throw new BackendError(
+      `webgpu: the adapter${name && ` '${name}'`} is software, which wasm outruns; backend: "webgpu" takes it all the same`,
+    );
+}
+
+/**
+ * A device that is alive. `hardware` refuses one that is software, unless it is the caller's own. Throws BackendError with
+ * the reason why there is none.
+ */
+export async function acquireDevice(choice: GPUChoice, hardware = false): Promise<GPUDevice> {
   if (typeof choice.device === "function") return choice.device();
   if (choice.device) return choice.device;
   const gpu = choice.gpu ?? (globalThis.navigator as Navigator | undefined)?.gpu;
@@ -47,9 +67,18 @@ export async function acquireDevice(choice: GPUChoice): Promise<GPUDevice> {
     throw new BackendError(`webgpu: ${why}`);
   }
   const preference = choice.powerPreference ?? "high-performance";
+  let adapter: GPUAdapter | undefined;
+  if (hardware && shared.get(preference)?.gpu !== gpu) {
+    adapter = await requestAdapter(gpu, preference);
+    refuseSoftware(adapter.info);
+  }
   const known = shared.get(preference);
-  if (known?.gpu === gpu) return known.device;
-  const device = requestDevice(gpu, preference);
+  if (known?.gpu === gpu) {
+    const device = await known.device;
+    if (hardware) refuseSoftware(device.adapterInfo);
+    return device;
+  }
+  const device = requestDevice(adapter ?? requestAdapter(gpu, preference));
   const entry = { gpu, device };
   shared.set(preference, entry);
   const forget = (): void => {
@@ -59,7 +88,7 @@ export async function acquireDevice(choice: GPUChoice): Promise<GPUDevice> {
   return device;
 }
 
-async function requestDevice(gpu: GPU, powerPreference: GPUPowerPreference): Promise<GPUDevice> {
+async function requestAdapter(gpu: GPU, powerPreference: GPUPowerPreference): Promise<GPUAdapter> {
   let adapter: GPUAdapter | null;
   try {
     adapter = await gpu.requestAdapter({ powerPreference });
@@ -67,6 +96,11 @@ async function requestDevice(gpu: GPU, powerPreference: GPUPowerPreference): Pro
     throw new BackendError(`webgpu: no adapter: ${reasonOf(error)}`, { cause: error });
   }
   if (!adapter) throw new BackendError("webgpu: no adapter: the browser found no usable GPU");
+  return adapter;
+}
+
+async function requestDevice(requested: GPUAdapter | Promise<GPUAdapter>): Promise<GPUDevice> {
+  const adapter = await requested;
   const requiredLimits: Record<string, number> = {};
   for (const limit of LIMITS) requiredLimits[limit] = adapter.limits[limit];
   const offered = adapter.features;

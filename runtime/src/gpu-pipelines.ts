@@ -29,15 +29,18 @@ function withParameters(program: Program): Set<number> {
   return found;
 }
 
-/** Pipelines by kernel. Rejects with a BackendError that names the kernel, the line and the compiler's message. */
+/** Pipelines by kernel; `report` is told how many are ready. Rejects with a BackendError that names the kernel, the line and the compiler's message. */
 export async function compilePipelines(
   device: GPUDevice,
   program: Program,
   text: string,
+  report: (compiled: number) => void,
 ): Promise<GPUComputePipeline[]> {
   const compiler = new Compiler(device);
   const shaders = splitShaders(text);
   const parameters = withParameters(program);
+  let compiled = 0;
+  report(0);
   return Promise.all(
     program.kernels.map(async (kernel, index) => {
       const code = shaders.get(kernel.name);
@@ -45,7 +48,9 @@ export async function compilePipelines(
         throw new BackendError(`kernel ${kernel.name}: kernels.wgsl has no section of this name`, {
           kernel: kernel.name,
         });
-      return compiler.compile(kernel, code, parameters.has(index));
+      const pipeline = await compiler.compile(kernel, code, parameters.has(index));
+      report(++compiled);
+      return pipeline;
     }),
   );
 }

@@ -24,7 +24,7 @@ import { decodedBytes, loadWeights, weightFiles } from "./weights.ts";
 import { loadInWorker } from "./worker-client.ts";
 
 export type LoadOptions = GPUChoice & {
-  /** One backend, several in order of preference, or "auto": webgpu, wasm, js, as far as the bundle has them. */
+  /** One backend, several in order of preference, or "auto": webgpu, wasm, js, as far as the bundle has them and the GPU is one. */
   readonly backend?: "auto" | BackendName | readonly BackendName[];
   readonly onProgress?: (progress: Progress) => void;
   readonly signal?: AbortSignal;
@@ -52,6 +52,8 @@ type Loading = {
   readonly files: Files;
   readonly options: LoadOptions;
   readonly base: URL;
+  /** Whether a GPU that is software may be used: not where wasm is there and the choice is ours. */
+  readonly software: boolean;
 };
 
 /** URL of the worker file: beside this very file, unless told otherwise. */
@@ -109,13 +111,14 @@ export async function load<I = Inputs, O = Outputs>(
       : typeof choice === "string"
         ? [choice]
         : choice;
+  const software = choice !== "auto" || !manifest.programs.wasm;
   const fallbacks: Fallback[] = [];
   for (const name of wanted) {
     try {
-      return (await open(name, { manifest, files, options, base }, fallbacks)) as Model<unknown, unknown> as Model<
-        I,
-        O
-      >;
+      return (await open(name, { manifest, files, options, base, software }, fallbacks)) as Model<
+        unknown,
+        unknown
+      > as Model<I, O>;
     } catch (error) {
       options.signal?.throwIfAborted();
       if (!(error instanceof BackendError)) throw error;
@@ -187,16 +190,12 @@ function threadCount(wanted: number | "auto", manifest: Manifest, notes: string[
 }
 
 /** Opens a backend, compiles its kernels and loads its weights, side by side. */
-async function start(
-  name: BackendName,
-  { manifest, files, options, base }: Loading,
-  program: Program,
-  threads: number,
-): Promise<Engine> {
+async function start(name: BackendName, loading: Loading, program: Program, threads: number): Promise<Engine> {
+  const { manifest, files, options, base } = loading;
   const needsModule = name === "js" || (program.hostKernels?.length ?? 0) > 0 || hasHostSteps(program);
   const module = needsModule ? importKernels(files, moduleOf(name, manifest)) : Promise.resolve({});
   module.catch(() => undefined);
-  const backend = await openBackend(name, manifest, files, options, program, threads, module);
+  const backend = await openBackend(name, loading, program, threads, module);
   files.expect(
     new Map([
       ...backend.files.map((file): [string, number] => [file, manifest.files?.[file]?.bytes ?? 0]),
@@ -205,14 +204,14 @@ async function start(
   );
   const preparing = backend.prepare();
   // The first failure decides; the other work must not end as an unhandled rejection.
-  const loading = loadWeights(files, manifest, program, backend);
+  const weighing = loadWeights(files, manifest, program, backend);
   try {
-    const [weights, kernels] = await Promise.all([loading, module, preparing]);
+    const [weights, kernels] = await Promise.all([weighing, module, preparing]);
     await backend.finish();
     const runner = new ProgramRunner(program, backend, weights, kernels, options.reuse ?? true);
     return { backend, runner, program, placement: placementOf(program, name) };
   } catch (error) {
-    await Promise.allSettled([loading, preparing]);
+    await Promise.allSettled([weighing, preparing]);
     const { lost } = backend;
     backend.dispose();
     if (error instanceof WebDNNError || options.signal?.aborted) throw lost ?? error;
@@ -222,9 +221,7 @@ async function start(
 
 async function openBackend(
   name: BackendName,
-  manifest: Manifest,
-  files: Files,
-  options: LoadOptions,
+  { manifest, files, options, software }: Loading,
   program: Program,
   threads: number,
   module: Promise<KernelModule>,
@@ -245,7 +242,7 @@ async function openBackend(
       );
     }
     case "webgpu":
-      return WebGPUBackend.open(options, program, manifest, files);
+      return WebGPUBackend.open(options, program, manifest, files, !software);
     default:
       return name satisfies never;
   }

@@ -70,7 +70,7 @@ export function chooseModule(manifest: Manifest, threads: number): WasmChoice {
 }
 
 /** A parallel call as several, over consecutive ranges. */
-function callInParts(call: WasmFunction, args: readonly number[], extent: number): void {
+export function callInParts(call: WasmFunction, args: readonly number[], extent: number): void {
   const shared = args.slice(0, -2);
   const parts = Math.min(extent, FIRST_PARTS);
   for (let part = 0; part < parts; part++)

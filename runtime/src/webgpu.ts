@@ -5,7 +5,7 @@ import type { Backend, Command, CommandShape, Storage } from "./backend.ts";
 import { BackendError, DeviceLostError, OutOfMemoryError } from "./errors.ts";
 import type { Files } from "./files.ts";
 import { Bindings } from "./gpu-bindings.ts";
-import { acquireDevice, checkRequirements, scoped, USAGE, type GPUChoice } from "./gpu-device.ts";
+import { acquireDevice, checkRequirements, describeAdapter, scoped, USAGE, type GPUChoice } from "./gpu-device.ts";
 import { compilePipelines } from "./gpu-pipelines.ts";
 import { Readback } from "./gpu-readback.ts";
 import { GPUTimer } from "./gpu-timer.ts";
@@ -52,8 +52,7 @@ export class WebGPUBackend implements Backend {
     private readonly manifest: Manifest,
     private readonly source: Files,
   ) {
-    const { vendor, architecture, device: model, description } = device.adapterInfo;
-    this.adapter = [vendor, architecture, model, description].filter(Boolean).join(" ");
+    this.adapter = describeAdapter(device.adapterInfo);
     this.bindings = new Bindings(device, (problem) => this.problems.push(problem));
     this.readback = new Readback(device, (copies) => {
       copies(this.encode());
@@ -67,8 +66,15 @@ export class WebGPUBackend implements Backend {
     });
   }
 
-  static async open(choice: GPUChoice, program: Program, manifest: Manifest, files: Files): Promise<WebGPUBackend> {
-    const device = await acquireDevice(choice);
+  /** `hardware` refuses a software adapter. */
+  static async open(
+    choice: GPUChoice,
+    program: Program,
+    manifest: Manifest,
+    files: Files,
+    hardware: boolean,
+  ): Promise<WebGPUBackend> {
+    const device = await acquireDevice(choice, hardware);
     checkRequirements(device, program);
     return new WebGPUBackend(device, program, manifest, files);
   }
@@ -79,7 +85,10 @@ export class WebGPUBackend implements Backend {
     if (!facts) throw new BackendError("webgpu: model.json does not list kernels.wgsl");
     const text = new TextDecoder().decode(await this.source.verified("kernels.wgsl", facts));
     try {
-      this.pipelines = await compilePipelines(this.device, this.program, text);
+      const { length } = this.program.kernels;
+      this.pipelines = await compilePipelines(this.device, this.program, text, (compiled) => {
+        this.source.compiled(compiled, length);
+      });
     } catch (error) {
       throw this.lost ?? error;
     }
@@ -242,8 +251,19 @@ export class WebGPUBackend implements Backend {
     if (!this.encoder) return Promise.resolve(undefined);
     const encoder = this.encode();
     this.encoder = undefined;
-    return scoped(this.device, "webgpu", () => {
+    const problem = scoped(this.device, "webgpu", () => {
       this.device.queue.submit([encoder.finish()]);
+    });
+    return problem.then((error) => error && this.named(error));
+  }
+
+  /** A browser quotes the label of the pipeline that it complains about, which is the kernel's name. */
+  private named(error: BackendError): BackendError {
+    const found = this.program.kernels.find(({ name }) => error.message.includes(`"${name}"`));
+    if (!found || error instanceof DeviceLostError || error instanceof OutOfMemoryError) return error;
+    return new BackendError(`kernel ${found.name} (${error.message.replace(": ", "): ")}`, {
+      kernel: found.name,
+      cause: error.cause,
     });
   }
 

@@ -54,7 +54,7 @@ async function serve(request: Request): Promise<unknown> {
     case "model": {
       // A sibling file rather than a part of this one: helpers never need it.
       const { load } = (await import(RUNTIME)) as typeof Runtime;
-      const onProgress: (progress: { loaded: number; total: number }) => void = (progress) => {
+      const onProgress: NonNullable<Runtime.LoadOptions["onProgress"]> = (progress) => {
         post({ progress } satisfies Reply);
       };
       model = load(request.url, { ...request.options, onProgress });

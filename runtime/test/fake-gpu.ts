@@ -58,7 +58,7 @@ export class FakeDevice {
     maxStorageBufferBindingSize: 1 << 20,
     maxComputeWorkgroupsPerDimension: 65535,
   };
-  readonly adapterInfo = { vendor: "fake", architecture: "paper", device: "", description: "" };
+  readonly adapterInfo;
   readonly queue;
   private lose!: (info: { reason: string; message: string }) => void;
   private readonly scopes: { filter: string; error: { message: string } | null }[] = [];
@@ -67,6 +67,7 @@ export class FakeDevice {
     readonly counts: Counts,
     private readonly gpu: FakeGPU,
   ) {
+    this.adapterInfo = gpu.info;
     this.lost = new Promise((resolve) => (this.lose = resolve));
     this.queue = {
       writeBuffer: (buffer: FakeBuffer, offset: number, data: ArrayBuffer | Uint8Array, begin = 0, size?: number) => {
@@ -75,6 +76,7 @@ export class FakeDevice {
       },
       submit: (lists: (() => void)[][]) => {
         counts.submits++;
+        if (this.gpu.invalidSubmit) this.report("validation", this.gpu.invalidSubmit);
         if (this.gpu.loseAtSubmit > 0 && --this.gpu.loseAtSubmit === 0) this.die("as asked");
         if (!this.isLost) for (const command of lists.flat()) command();
       },
@@ -180,13 +182,17 @@ export class FakeGPU {
   outOfMemoryAt = Infinity;
   invalidShader = "";
   invalidBindGroup = "";
+  /** What `submit` complains about. */
+  invalidSubmit = "";
   noDevices = false;
+  info = { vendor: "fake", architecture: "paper", device: "", description: "", isFallbackAdapter: false };
   device: FakeDevice | undefined;
 
   requestAdapter(): Promise<unknown> {
     if (this.noDevices) return Promise.resolve(null);
     return Promise.resolve({
       limits: {},
+      info: this.info,
       features: new Set(),
       requestDevice: () => {
         this.counts.devices++;

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { Pace } from "../src/pace.ts";
+import { callInParts } from "../src/wasm.ts";
 
 /** Which way each of eight runs takes, if sharing takes `together` milliseconds and running alone `alone`. */
 function ways(together: number, alone: number): string {
@@ -34,4 +35,16 @@ test("one trial that the machine disturbed does not decide", () => {
 
 test("a long call is always shared", () => {
   expect(ways(3, 5)).toBe("tttttttt");
+});
+
+test("a first run is made of consecutive parts", () => {
+  const ranges: number[][] = [];
+  const call = (...args: number[]): void => void ranges.push(args);
+  callInParts(call, [7, 0, 5], 5);
+  expect(ranges).toEqual([0, 1, 2, 3, 4].map((begin) => [7, begin, begin + 1]));
+  ranges.length = 0;
+  callInParts(call, [7, 0, 100], 100);
+  expect(ranges.length).toBe(32);
+  expect(ranges.map(([, begin]) => begin).slice(1)).toEqual(ranges.map(([, , end]) => end).slice(0, -1));
+  expect([ranges[0][1], ranges[31][2]]).toEqual([0, 100]);
 });

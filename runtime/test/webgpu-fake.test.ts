@@ -10,7 +10,7 @@ import {
 } from "../src/index.ts";
 import { bundleFiles, scaleManifest, writeBundle } from "./bundle.ts";
 import { FakeGPU } from "./fake-gpu.ts";
-import type { Program } from "../src/manifest.ts";
+import type { Manifest, Program } from "../src/manifest.ts";
 
 const X = Float32Array.of(1, 1, 1, 2, 2, 2);
 const Y = [2, 3, 4, 10, 12, 14];
@@ -110,7 +110,77 @@ describe("a lost device", () => {
   });
 });
 
+describe("an adapter that is software", () => {
+  const software = {
+    vendor: "google",
+    architecture: "swiftshader",
+    device: "",
+    description: "",
+    isFallbackAdapter: false,
+  };
+  const choose = async (backend: NonNullable<LoadOptions["backend"]>, url?: URL): Promise<Model> =>
+    load(url ?? (await writeBundle()), { backend, gpu: gpu as unknown as GPU, threads: 1 });
+
+  test("is not preferred to wasm, and the reason is kept", async () => {
+    gpu.info = software;
+    const model = await choose("auto");
+    expect([model.backend, gpu.counts.devices]).toEqual(["wasm", 0]);
+    expect(model.fallbacks).toEqual([
+      {
+        backend: "webgpu",
+        reason:
+          "webgpu: the adapter 'google swiftshader' is software, which wasm outruns; backend: \"webgpu\" takes it all the same",
+      },
+    ]);
+  });
+
+  test.each([
+    { description: "llvmpipe (LLVM 19.1.7, 256 bits)" },
+    { vendor: "microsoft", description: "Microsoft Basic Render Driver" },
+    { isFallbackAdapter: true },
+  ])("is known by %o", async (facts) => {
+    gpu.info = { ...gpu.info, ...facts };
+    expect((await choose("auto")).backend).toBe("wasm");
+  });
+
+  test("is used where it is asked for, or where there is no wasm", async () => {
+    gpu.info = software;
+    expect((await choose("webgpu")).backend).toBe("webgpu");
+    expect((await choose(["webgpu", "wasm"])).backend).toBe("webgpu");
+    expect((await choose("auto")).backend).toBe("wasm");
+    const { js, webgpu } = scaleManifest().programs;
+    const url = await writeBundle(
+      bundleFiles({ ...scaleManifest(), programs: { js, webgpu } as Manifest["programs"] }),
+    );
+    expect((await choose("auto", url)).backend).toBe("webgpu");
+  });
+
+  test("is no other: a GPU stays the first choice, and is asked for once", async () => {
+    expect((await choose("auto")).backend).toBe("webgpu");
+    expect((await choose("auto")).backend).toBe("webgpu");
+    expect(gpu.counts.devices).toBe(1);
+  });
+});
+
+test("progress counts compiled kernels", async () => {
+  const seen: string[] = [];
+  await open({ onProgress: ({ compiled, kernels }) => seen.push(`${compiled}/${kernels}`) });
+  expect(seen).toContain("0/2");
+  expect(seen).toContain("1/2");
+  expect(seen.at(-1)).toMatch(/2\/2/);
+});
+
 describe("what the device refuses", () => {
+  test("a submit: the kernel is named if the browser names its pipeline", async () => {
+    const model = await open();
+    gpu.invalidSubmit = 'While encoding [ComputePipeline "add"]: too many workgroups';
+    await expect(model.run({ x: X })).rejects.toMatchObject({
+      name: "BackendError",
+      kernel: "add",
+      message: 'kernel add (webgpu): While encoding [ComputePipeline "add"]: too many workgroups',
+    });
+  });
+
   test("a shader: the kernel, the line and the message are named", async () => {
     gpu.invalidShader = "add";
     await expect(open()).rejects.toMatchObject({
