@@ -36,10 +36,11 @@ def _root(total: Expr, p: float) -> Expr:
 @lowering("LpPool")
 def _lp_pool(context: NodeContext) -> None:
     spatial, p = context.shape(0)[2:], float(context.attribute("p", 2))
-    given = context.node.attributes.get("kernel_shape")
-    if given is None and not all(isinstance(size, int) for size in spatial):
+    kernel: tuple[int, ...] = context.attribute(
+        "kernel_shape", tuple(size for size in spatial if isinstance(size, int))
+    )
+    if len(kernel) != len(spatial):
         raise context.unsupported("a window over axes of unknown size")
-    kernel: tuple[int, ...] = context.attribute("kernel_shape", spatial)  # type: ignore[assignment]  # numbers, checked
     span = window(context, kernel, spatial, context.output().shape[2:])
 
     def body(i: Indices) -> Expr:
