@@ -12,6 +12,7 @@ import numpy as np
 
 from webdnn_conformance.bundle import Bundle
 from webdnn_conformance.case import Case
+from webdnn_conformance.compare import tolerance_of
 from webdnn_conformance.judge import Reference
 from webdnn_conformance.result import Outcome
 from webdnn_onnx.dtypes import DType
@@ -79,7 +80,14 @@ class DetailWriter:
         for number, data in enumerate(case.sets):
             values |= {f"{number}/in/{name}": value for name, value in data.inputs.items()}
             values |= {f"{number}/want/{i}": value for i, value in enumerate(reference.sets[number])}
-        header = {"id": case.id, "backends": able, "drawn": case.facts.drawn, "sets": len(case.sets)}
+        allowed = {dtype: tolerance_of(case.facts, dtype) for dtype in DType if dtype.is_float}
+        header = {
+            "id": case.id,
+            "backends": able,
+            "drawn": case.facts.drawn,
+            "sets": len(case.sets),
+            "tolerances": {dtype.value: [one.ulp, one.scale] for dtype, one in allowed.items()},
+        }
         message = encode(header, values)
         return message if len(message) <= _RERUN_LIMIT else b""
 

@@ -109,8 +109,8 @@ class _Hand:
 
     @property
     def patience(self) -> float:
-        """Seconds after which a case that does not end is given up: each backend may take its time twice."""
-        return 60.0 + 2 * self.options.timeout * (1 + len(self.options.backends))
+        """Seconds after which a case that does not end is given up: each backend may take a network's time."""
+        return 60.0 + 5 * self.options.timeout * (1 + len(self.options.backends))
 
     def feed(self, queue: deque[tuple[Path, str]]) -> None:
         """Give it the next batch; at the end of the queue, batches of one, so that all end at the same time."""

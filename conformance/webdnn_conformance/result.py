@@ -50,13 +50,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case on every backend. convert_ms: for all backends together. detail: name of its record with the tensors."""
+    """One case on every backend. convert_ms: for all backends together. detail: name of its record with the tensors.
+    engine: name and version of what ran it."""
 
     id: str
     facts: Facts
     outcomes: tuple[Outcome, ...]
     convert_ms: float = 0.0
     detail: str = ""
+    engine: str = ""
 
 
 @dataclass

@@ -73,6 +73,7 @@ def run_conformance(
     order = {case_id: position for position, (_, case_id) in enumerate(sorted(work, key=lambda item: item[1]))}
     run.results.sort(key=lambda result: order[result.id])
     run.seconds = time.monotonic() - start
+    run.engine_version = next((result.engine for result in run.results if result.engine), "")
     for name, expectations in run.expectations.items():
         for entry in expectations.unused(known):
             run.problems.append(

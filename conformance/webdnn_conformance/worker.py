@@ -26,6 +26,7 @@ from webdnn_onnx.errors import BackendError
 
 __all__ = ["Options", "Worker"]
 
+_NETWORK = 5
 WEB = Path(__file__).with_name("web")
 
 
@@ -54,6 +55,8 @@ class Worker:
         self._details = DetailWriter(options.details, number) if options.details else None
         self._opened: Engine | None = None
         self._runtime = ""
+        self._module = ""
+        self._version = ""
 
     @property
     def engine(self) -> Engine:
@@ -63,6 +66,7 @@ class Worker:
             root = Path(str(_runtime_folder()))
             self._runtime = f"{self._opened.publish(root)}webdnn.js"
             self._module = f"{self._opened.publish(WEB)}case.js"
+            self._version = str(getattr(self._opened, "version", self._opened.name))
         return self._opened
 
     def run(self, case: Case) -> CaseResult:
@@ -93,7 +97,7 @@ class Worker:
         detail = ""
         if self._details is not None:
             detail = self._details.write(case, final, bundle, reference, outputs)
-        return CaseResult(case.id, case.facts, final, bundle.ms, detail)
+        return CaseResult(case.id, case.facts, final, bundle.ms, detail, self._version)
 
     def close(self) -> None:
         """Stop the engine and finish the details."""
@@ -160,7 +164,9 @@ class Worker:
             ports = {port["name"] for port in bundle.manifest["inputs"]}
             values |= {f"{number}/in/{name}": value for name, value in data.inputs.items() if name in ports}
         header = {"module": self._module, "runtime": self._runtime, "backends": list(backends), "sets": len(case.sets)}
-        return decode(engine.exchange(encode(header, values), timeout=self.options.timeout))
+        # Whole networks on a GPU that is emulated take minutes.
+        timeout = self.options.timeout * (1 if case.facts.single else _NETWORK)
+        return decode(engine.exchange(encode(header, values), timeout=timeout))
 
 
 def _open(options: Options) -> Engine:
