@@ -7,6 +7,7 @@ themselves. Integers are explicit too: `saturate` or `wrap`, never whatever a Nu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ __all__ = [
     "NARROW_FLOATS",
     "ORACLE_FLOATS",
     "Array",
+    "average",
     "axes_of",
     "axis_of",
     "broadcast",
@@ -31,6 +33,7 @@ __all__ = [
     "limits",
     "narrow",
     "saturate",
+    "scalar",
     "scalar_int",
     "single",
     "unidirectional",
@@ -118,6 +121,13 @@ def wrap(x: Array, dtype: npt.DTypeLike) -> Array:
     return np.where(low > greatest, low - (1 << bits), low).astype(np.int8).astype(resolved)
 
 
+def average(x: Array, axis: int | Sequence[int], keepdims: bool = False) -> Array:
+    """The mean of floats along axes; NaN over no elements, of which NumPy's own would warn."""
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    count = math.prod(x.shape[each] for each in axes)
+    return np.asarray(np.sum(x, axis=axes, keepdims=keepdims) / x.dtype.type(count))
+
+
 def axis_of(axis: int, rank: int, what: str = "axis") -> int:
     """The axis counted from the front. Raises ShapeError if it is outside [-rank, rank-1]."""
     if not -rank <= axis < rank:
@@ -185,6 +195,13 @@ def scalar_int(x: Array, what: str) -> int:
     if x.size != 1:
         raise ShapeError(f"{what}: expected one element, got shape {list(x.shape)}")
     return int(x.reshape(()))
+
+
+def scalar(x: Array, what: str) -> Array:
+    """A tensor of one element as one of rank 0. Raises ShapeError if it has more, or none."""
+    if x.size != 1:
+        raise ShapeError(f"{what}: expected one element, got shape {list(x.shape)}")
+    return x.reshape(())
 
 
 def single(value: float) -> float:

@@ -136,7 +136,17 @@ def rotary_embedding(
     heads = split_heads(widen(X), num_heads, "X")
     half = (rotary_embedding_dim or heads.shape[3]) // 2
     cos, sin = widen(cos_cache), widen(sin_cache)
+    if cos.shape != sin.shape:
+        raise ShapeError(f"caches: expected one shape, got {list(cos.shape)} and {list(sin.shape)}")
     if position_ids is not None:
+        if cos.ndim != 2 or position_ids.shape != (heads.shape[0], heads.shape[2]):
+            raise ShapeError(
+                f"caches, position_ids: expected [positions, {half}] and {[heads.shape[0], heads.shape[2]]}, "
+                f"got {list(cos.shape)} and {list(position_ids.shape)}"
+            )
+        if position_ids.size and not 0 <= position_ids.min() <= position_ids.max() < len(cos):
+            got = f"{position_ids.min()} to {position_ids.max()}"
+            raise InvalidModelError(f"position_ids: expected rows of the caches, 0 to {len(cos) - 1}, got {got}")
         cos, sin = cos[position_ids], sin[position_ids]
     if cos.ndim != 3 or cos.shape[-1] != half:
         raise ShapeError(f"caches: expected {half} columns for each position, got {list(cos.shape)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
-from webdnn_reference.numeric import Array, narrow, saturate, scalar_int, single, widen
+from webdnn_reference.numeric import Array, average, narrow, saturate, scalar_int, single, widen
 from webdnn_reference.ops.attention_core import (
     join_heads,
     masked_softmax,
@@ -215,7 +215,7 @@ def _projections(
 
 
 def _normalized(heads: Array, weight: Array, epsilon: float) -> Array:
-    inverse = 1 / np.sqrt(np.square(heads).mean(axis=-1, keepdims=True) + heads.dtype.type(epsilon))
+    inverse = 1 / np.sqrt(average(np.square(heads), axis=-1, keepdims=True) + heads.dtype.type(epsilon))
     return np.asarray(heads * inverse * widen(weight).astype(heads.dtype))
 
 

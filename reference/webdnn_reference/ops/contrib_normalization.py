@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, narrow, single, widen
+from webdnn_reference.numeric import Array, average, narrow, single, widen
 from webdnn_reference.ops.activations import logistic
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.quantization import dequantize_linear_10
@@ -29,9 +29,9 @@ _EPSILON = single(1e-12)
 
 
 def _layer_normalized(x: Array, gamma: Array, beta: Array | None, epsilon: float) -> tuple[Array, Array, Array]:
-    mean = x.mean(axis=-1, keepdims=True)
+    mean = average(x, axis=-1, keepdims=True)
     centred = x - mean
-    inverse = 1 / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + x.dtype.type(epsilon))
+    inverse = 1 / np.sqrt(average(np.square(centred), axis=-1, keepdims=True) + x.dtype.type(epsilon))
     y = centred * inverse * widen(gamma)
     return y if beta is None else y + widen(beta), mean, inverse
 
@@ -78,7 +78,7 @@ def skip_simplified_layer_normalization(
     The mean, which is not subtracted, is given as zero.
     """
     total = _residual(input, skip, bias)
-    inverse = 1 / np.sqrt(np.square(total).mean(axis=-1, keepdims=True) + total.dtype.type(epsilon))
+    inverse = 1 / np.sqrt(average(np.square(total), axis=-1, keepdims=True) + total.dtype.type(epsilon))
     stash = np.float64 if context.float64 else np.float32
     y = narrow(total * inverse * widen(gamma), input)
     return y, np.zeros(inverse.shape, stash), inverse.astype(stash), narrow(total, input)
@@ -174,7 +174,7 @@ def gated_rms_norm(
     if activation not in ("silu", "swish", "sigmoid"):
         raise InvalidModelError(f"activation: expected silu, swish or sigmoid, got {activation!r}")
     groups = widen(X).reshape(*X.shape[:-1], -1, size)
-    inverse = 1 / np.sqrt(np.square(groups).mean(axis=-1, keepdims=True) + groups.dtype.type(epsilon))
+    inverse = 1 / np.sqrt(average(np.square(groups), axis=-1, keepdims=True) + groups.dtype.type(epsilon))
     z = widen(gate)
     opened = logistic(z) if activation == "sigmoid" else z * logistic(z)
     return narrow((groups * inverse * widen(scale)).reshape(X.shape) * opened, X)
@@ -191,7 +191,7 @@ def branchwise_rms_norm(
     if num_branches and X.shape[-1] % num_branches:
         raise ShapeError(f"X: expected {num_branches} branches, got shape {list(X.shape)}")
     branches = widen(X).reshape(*X.shape[:-1], num_branches, -1) if num_branches else widen(X)
-    inverse = 1 / np.sqrt(np.square(branches).mean(axis=-1, keepdims=True) + branches.dtype.type(epsilon))
+    inverse = 1 / np.sqrt(average(np.square(branches), axis=-1, keepdims=True) + branches.dtype.type(epsilon))
     y = branches * inverse
     if scale is not None:
         per_branch = scale.size != branches.shape[-1]
@@ -249,8 +249,8 @@ def _group_normalized(
     if groups < 1 or first.shape[1] % groups:
         raise ShapeError(f"groups: expected a divisor of {first.shape[1]} channels, got {groups}")
     grouped = first.reshape(first.shape[0], groups, -1)
-    centred = grouped - grouped.mean(axis=2, keepdims=True)
-    inverse = 1 / np.sqrt(np.square(centred).mean(axis=2, keepdims=True) + x.dtype.type(epsilon))
+    centred = grouped - average(grouped, axis=2, keepdims=True)
+    inverse = 1 / np.sqrt(average(np.square(centred), axis=2, keepdims=True) + x.dtype.type(epsilon))
     per_channel = (-1, *[1] * (first.ndim - 2))
     y = (centred * inverse).reshape(first.shape) * widen(gamma).reshape(per_channel)
     y = y + widen(beta).reshape(per_channel)

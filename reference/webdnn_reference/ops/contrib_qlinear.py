@@ -8,7 +8,7 @@ import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import InvalidModelError
-from webdnn_reference.numeric import Array, axes_of, axis_of, single
+from webdnn_reference.numeric import Array, average, axes_of, axis_of, single
 from webdnn_reference.ops.activations import leaky_relu, logistic
 from webdnn_reference.ops.activations_softmax import softmax_1, softmax_13
 from webdnn_reference.ops.contrib_activations import MS
@@ -136,7 +136,7 @@ def qlinear_global_average_pool(
 ) -> Array:
     """The mean over all spatial axes, which become 1. X: int8 or uint8[N, C, D1..Dr], or channels last -> same."""
     axes = tuple(range(1, X.ndim - 1) if channels_last else range(2, X.ndim))
-    mean = dequantize_linear_10(X, x_scale, x_zero_point).mean(axis=axes, keepdims=True)
+    mean = average(dequantize_linear_10(X, x_scale, x_zero_point), axis=axes, keepdims=True)
     return _quantized(mean, y_scale, y_zero_point, X)
 
 
@@ -153,7 +153,7 @@ def qlinear_reduce_mean(
 ) -> Array:
     """The mean over axes. data: int8 or uint8 -> same type."""
     where = axes_of(axes, data.ndim) if axes else tuple(range(data.ndim))
-    mean = dequantize_linear_10(data, data_scale, data_zero_point).mean(axis=where, keepdims=bool(keepdims))
+    mean = average(dequantize_linear_10(data, data_scale, data_zero_point), axis=where, keepdims=bool(keepdims))
     return _quantized(np.asarray(mean), reduced_scale, reduced_zero_point, data)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, is_integer, narrow, saturate, widen
+from webdnn_reference.numeric import Array, int_list, is_integer, narrow, saturate, widen
 from webdnn_reference.ops.resize import cubic_kernel
 from webdnn_reference.registry import op
 
@@ -47,7 +47,8 @@ def sample(X: Array, grid: Array, align_corners: int, mode: str, padding_mode: s
     rank = X.ndim - 2
     if rank < 1 or grid.ndim != X.ndim or grid.shape[-1] != rank or grid.shape[0] != X.shape[0]:
         raise ShapeError(
-            f"grid: expected [{X.shape[0]}, ..., {rank}] of rank {X.ndim} for X {list(X.shape)}, got {list(grid.shape)}"
+            f"X, grid: expected [N, C, D1, ..., Dr] and [N, ..., r] of one rank, "
+            f"got {list(X.shape)} and {list(grid.shape)}"
         )
     if mode not in _MODES or padding_mode not in ("zeros", "border", "reflection"):
         raise InvalidModelError(f"mode, padding_mode: expected known ones, got {mode!r}, {padding_mode!r}")
@@ -143,7 +144,7 @@ def affine_grid(theta: Array, size: Array, *, align_corners: int = 0) -> Array:
     r is 2 or 3. Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__AffineGrid.html#affinegrid-20
     """
-    lengths = [int(length) for length in size[2:]]
+    lengths = int_list(size, "size")[2:]
     rank = len(lengths)
     if rank not in (2, 3) or theta.shape[1:] != (rank, rank + 1):
         raise ShapeError(f"theta: expected [N, {rank}, {rank + 1}], rank 2 or 3, got {list(theta.shape)}")

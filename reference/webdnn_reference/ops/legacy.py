@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, axis_of, narrow, single, widen
+from webdnn_reference.numeric import Array, average, axis_of, narrow, single, widen
 from webdnn_reference.ops.activations import softplus_of
 from webdnn_reference.ops.normalization_layer import layer_normalization
 from webdnn_reference.ops.structure import slice_10
@@ -105,10 +105,10 @@ def mean_variance_normalization_1(
     """
     axes = tuple(axis for axis in range(input.ndim) if axis != 1 or across_channels)
     x = widen(input)
-    centred = x - x.mean(axis=axes, keepdims=True)
+    centred = x - average(x, axis=axes, keepdims=True)
     if not normalize_variance:
         return narrow(centred, input)
-    deviation = np.sqrt(np.square(centred).mean(axis=axes, keepdims=True))
+    deviation = np.sqrt(average(np.square(centred), axis=axes, keepdims=True))
     return narrow(centred / (deviation + x.dtype.type(1e-9)), input)
 
 
@@ -130,6 +130,6 @@ def simplified_layer_normalization(
         raise InvalidModelError(f"stash_type: expected 1, got {stash_type}")
     x = widen(X)
     axes = tuple(range(axis_of(axis, X.ndim), X.ndim))
-    inverse = 1 / np.sqrt(np.mean(np.square(x), axis=axes, keepdims=True) + x.dtype.type(epsilon))
+    inverse = 1 / np.sqrt(average(np.square(x), axis=axes, keepdims=True) + x.dtype.type(epsilon))
     stash = np.float64 if context.float64 else np.float32
     return narrow(x * inverse * widen(scale), scale), inverse.astype(stash)

@@ -48,8 +48,7 @@ def causal_conv_with_state(
     """
     if input.ndim != 3 or weight.ndim != 3 or weight.shape[:2] != (input.shape[1], 1):
         raise ShapeError(
-            f"weight: expected [{input.shape[1]}, 1, k] for input [B, C, L], got "
-            f"{list(weight.shape)} for {list(input.shape)}"
+            f"input, weight: expected [B, C, L] and [C, 1, k], got {list(input.shape)} and {list(weight.shape)}"
         )
     batch, channels, length = input.shape
     kernel = weight.shape[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -142,9 +143,13 @@ def feature_vectorizer(*X: Array, inputdimensions: Sequence[int] = (), context: 
     """
     columns = []
     for index, x in enumerate(X):
-        rows = x.reshape(1, -1) if x.ndim <= 1 else x.reshape(x.shape[0], -1)
+        rows = x.reshape(1, -1) if x.ndim <= 1 else x.reshape(x.shape[0], math.prod(x.shape[1:]))
         width = inputdimensions[index] if index < len(inputdimensions) else rows.shape[1]
         missing = max(width - rows.shape[1], 0)
+        if len(rows) != (len(columns[0]) if columns else len(rows)):
+            raise ShapeError(f"input {index}: expected {len(columns[0])} rows as the first has, got {len(rows)}")
+        if width < 0:
+            raise InvalidModelError(f"inputdimensions: expected none below 0, got {list(inputdimensions)}")
         columns.append(np.pad(rows[:, :width].astype(np.float64), ((0, 0), (0, missing))))
     return as_float_output(np.concatenate(columns, axis=1), context)
 

@@ -42,6 +42,8 @@ def linear_classifier(
     """
     labels = class_labels(classlabels_ints, classlabels_strings)
     scores = _affine(features(X), coefficients, intercepts)
+    if not scores.shape[1]:
+        raise ShapeError("coefficients: expected one for each feature of each class, got none")
     if scores.shape[1] > 1:
         chosen = labels[scores.argmax(axis=1)]
         return chosen, as_float_output(post_transformed(scores, post_transform), context)

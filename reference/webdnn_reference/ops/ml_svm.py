@@ -48,9 +48,11 @@ def svm_regressor(
     weights = np.array(coefficients, np.float32).astype(rows.dtype)
     offset = np.array(rho, np.float32).astype(rows.dtype)[:1]
     if n_supports:
-        vectors = np.array(support_vectors, np.float32).reshape(n_supports, -1).astype(rows.dtype)
+        vectors = _support_vectors(support_vectors, n_supports, rows)
+        _expect_length("coefficients", weights, n_supports)
         scores = _kernel(rows, vectors, kernel_type, kernel_params) @ weights
     else:
+        _expect_length("coefficients", weights, rows.shape[1])
         scores = rows @ weights
     scores = (scores + offset).reshape(-1, 1)
     if one_class:
@@ -88,7 +90,8 @@ def svm_classifier(
     weights = np.array(coefficients, np.float32).astype(rows.dtype)
     offsets = np.array(rho, np.float32).astype(rows.dtype)
     if not sum(vectors_per_class):
-        scores = rows @ weights.reshape(classes, -1).T + offsets[:1]
+        _expect_length("coefficients", weights, classes * rows.shape[1])
+        scores = rows @ weights.reshape(classes, rows.shape[1]).T + offsets[:1]
         chosen = scores.argmax(axis=1)
         if classes == 2:
             greatest = scores.max(axis=1)
@@ -97,7 +100,8 @@ def svm_classifier(
         return labels[chosen], as_float_output(post_transformed(scores, post_transform), context)
     if len(vectors_per_class) != classes:
         raise ShapeError(f"vectors_per_class: expected {classes} values, got {len(vectors_per_class)}")
-    vectors = np.array(support_vectors, np.float32).reshape(sum(vectors_per_class), -1).astype(rows.dtype)
+    vectors = _support_vectors(support_vectors, sum(vectors_per_class), rows)
+    _expect_length("coefficients", weights, (classes - 1) * len(vectors))
     kernels = _kernel(rows, vectors, kernel_type, kernel_params)
     pairwise, votes = _pairwise(kernels, weights.reshape(-1, len(vectors)), offsets, vectors_per_class)
     if len(prob_a):
@@ -109,6 +113,21 @@ def svm_classifier(
     else:
         z = post_transformed(pairwise, post_transform)
     return labels[votes.argmax(axis=1)], as_float_output(z, context)
+
+
+def _support_vectors(values: Sequence[float], count: int, rows: Array) -> Array:
+    """The support vectors [count, F]. Raises ShapeError."""
+    vectors = np.array(values, np.float32).astype(rows.dtype)
+    if count < 0 or vectors.size != count * rows.shape[1]:
+        raise ShapeError(
+            f"support_vectors: expected {count} vectors of {rows.shape[1]} features, got {vectors.size} values"
+        )
+    return vectors.reshape(count, rows.shape[1])
+
+
+def _expect_length(name: str, values: Array, count: int) -> None:
+    if values.size != count:
+        raise ShapeError(f"{name}: expected {count} values, got {values.size}")
 
 
 def _kernel(rows: Array, vectors: Array, kernel_type: str, kernel_params: Sequence[float]) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from webdnn_onnx.errors import ShapeError
-from webdnn_reference.numeric import Array, scalar_int
+from webdnn_reference.numeric import Array, scalar, scalar_int
 from webdnn_reference.registry import op
 
 __all__ = ["non_max_suppression"]
@@ -36,7 +36,7 @@ def non_max_suppression(
     limit = 0
     if max_output_boxes_per_class is not None:
         limit = scalar_int(max_output_boxes_per_class, "max_output_boxes_per_class")
-    overlap = boxes.dtype.type(0 if iou_threshold is None else iou_threshold.reshape(()))
+    overlap = boxes.dtype.type(0 if iou_threshold is None else scalar(iou_threshold, "iou_threshold"))
     selected = []
     for batch in range(scores.shape[0]):
         corners = _corners(boxes[batch], center_point_box)
@@ -44,7 +44,7 @@ def non_max_suppression(
             score = scores[batch, category]
             order = np.argsort(-score, kind="stable")
             if score_threshold is not None:
-                order = order[score[order] >= score_threshold.reshape(())]
+                order = order[score[order] >= scalar(score_threshold, "score_threshold")]
             kept = _select(corners, order, limit, overlap)
             selected.append(np.stack([np.full_like(kept, batch), np.full_like(kept, category), kept], axis=1))
     return np.concatenate(selected) if selected else np.zeros((0, 3), np.int64)

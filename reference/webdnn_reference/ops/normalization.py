@@ -6,10 +6,12 @@ except where the specification rounds the normalized values before it scales the
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from webdnn_onnx.errors import ShapeError
-from webdnn_reference.numeric import Array, narrow, single, widen
+from webdnn_reference.numeric import Array, average, narrow, single, widen
 from webdnn_reference.registry import Context, op
 
 __all__ = [
@@ -34,8 +36,8 @@ def _channel_shape(X: Array, spatial: int) -> tuple[int, ...]:
 
 
 def _parameter(name: str, values: Array, shape: tuple[int, ...]) -> Array:
-    if values.size != int(np.prod(shape)):
-        raise ShapeError(f"{name}: expected {int(np.prod(shape))} elements, got shape {list(values.shape)}")
+    if values.size != math.prod(shape):
+        raise ShapeError(f"{name}: expected {math.prod(shape)} elements, got shape {list(values.shape)}")
     return widen(values).reshape(shape)
 
 
@@ -49,8 +51,8 @@ def _batch_statistics(X: Array, spatial: int = 1) -> tuple[Array, Array]:
     """Mean and variance over the batch (and the spatial axes), in the working precision."""
     x = widen(X)
     axes = tuple(axis for axis in range(X.ndim) if axis != 1) if spatial or X.ndim < 2 else (0,)
-    mean = np.mean(x, axis=axes, keepdims=True)
-    variance = np.mean(np.square(x - mean), axis=axes)
+    mean = average(x, axis=axes, keepdims=True)
+    variance = average(np.square(x - mean), axis=axes)
     return np.asarray(np.squeeze(mean, axis=axes)), np.asarray(variance)
 
 
@@ -168,8 +170,8 @@ def batch_normalization_14(
 
 def _standardized(x: Array, epsilon: float, axes: tuple[int, ...]) -> Array:
     """Zero mean and unit variance along axes, in the type of x."""
-    centred = x - np.mean(x, axis=axes, keepdims=True)
-    return np.asarray(centred / np.sqrt(np.mean(np.square(centred), axis=axes, keepdims=True) + epsilon))
+    centred = x - average(x, axis=axes, keepdims=True)
+    return np.asarray(centred / np.sqrt(average(np.square(centred), axis=axes, keepdims=True) + epsilon))
 
 
 @op("InstanceNormalization", since=(1, 6, 22))

@@ -8,7 +8,7 @@ import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, axes_of, axis_of, narrow, single, unidirectional, widen
+from webdnn_reference.numeric import Array, average, axes_of, axis_of, narrow, single, unidirectional, widen
 from webdnn_reference.registry import Context, op
 
 __all__ = [
@@ -40,9 +40,9 @@ def layer_normalization(
     """
     axes = tuple(range(axis_of(axis, X.ndim), X.ndim))
     x = widen(X)
-    mean = np.mean(x, axis=axes, keepdims=True)
+    mean = average(x, axis=axes, keepdims=True)
     centred = x - mean
-    inverse = 1 / np.sqrt(np.mean(np.square(centred), axis=axes, keepdims=True) + epsilon)
+    inverse = 1 / np.sqrt(average(np.square(centred), axis=axes, keepdims=True) + epsilon)
     y = widen(narrow(centred * inverse, X)) * widen(unidirectional(Scale, X.shape, "Scale"))
     if B is not None:
         y = y + widen(unidirectional(B, X.shape, "B"))
@@ -63,7 +63,7 @@ def rms_normalization(
     del stash_type
     axes = tuple(range(axis_of(axis, X.ndim), X.ndim))
     x = widen(X)
-    normalized = x / np.sqrt(np.mean(np.square(x), axis=axes, keepdims=True) + epsilon)
+    normalized = x / np.sqrt(average(np.square(x), axis=axes, keepdims=True) + epsilon)
     return narrow(widen(narrow(normalized, X)) * widen(unidirectional(scale, X.shape, "scale")), scale)
 
 
@@ -116,6 +116,6 @@ def mean_variance_normalization(X: Array, *, axes: Sequence[int] = (0, 2, 3)) ->
     """
     over = axes_of(axes, X.ndim)
     x = widen(X)
-    centred = x - np.mean(x, axis=over, keepdims=True)
-    deviation = np.sqrt(np.mean(np.square(centred), axis=over, keepdims=True))
+    centred = x - average(x, axis=over, keepdims=True)
+    deviation = np.sqrt(average(np.square(centred), axis=over, keepdims=True))
     return narrow(centred / (deviation + single(1e-9)), X)

@@ -297,6 +297,8 @@ def powers(x: Array, p: float) -> Array:
 
 def _lp(X: Array, windows: Windows, p: float) -> Array:
     _check(X)
+    if p <= 0:
+        raise InvalidModelError(f"p: expected a positive number, got {p}")
     padded = pad_spatial(powers(widen(X), p), windows.begins, windows.extents, 0)
     return narrow(lp_norm_of_powers(_along_axes(padded, windows, np.add), p), X)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from webdnn_onnx.errors import ShapeError
-from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.numeric import Array, average, narrow, widen
 from webdnn_reference.ops.pooling import lp_norm_of_powers, powers
 from webdnn_reference.registry import op
 
@@ -25,7 +25,7 @@ def global_average_pool(X: Array) -> Array:
     X: float [N, C, D1, ..., Dn] -> [N, C, 1, ..., 1], same dtype.   Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__GlobalAveragePool.html#globalaveragepool-22
     """
-    return narrow(np.mean(widen(X), axis=_spatial_axes(X), keepdims=True), X)
+    return narrow(average(widen(X), axis=_spatial_axes(X), keepdims=True), X)
 
 
 @op("GlobalMaxPool", since=(1, 22))

@@ -12,7 +12,7 @@ import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import ShapeError
-from webdnn_reference.numeric import Array, is_float, widen
+from webdnn_reference.numeric import Array, is_float, scalar, unidirectional, widen
 from webdnn_reference.ops.convolution import check_convolution, convolve
 from webdnn_reference.ops.linear_algebra import matrix_product
 from webdnn_reference.ops.quantization import rounded_to
@@ -25,6 +25,16 @@ __all__ = ["conv_integer", "matmul_integer", "qlinear_conv", "qlinear_matmul"]
 def _per_row(values: Array) -> Array:
     """A parameter of the left matrix: a scalar, [M], or [..., M, 1]."""
     return values.reshape(-1, 1) if values.ndim == 1 else values
+
+
+def _row_parameter(name: str, values: Array, shape: Sequence[int]) -> Array:
+    """A parameter of a matrix of this shape, or of its rows. Raises ShapeError."""
+    return unidirectional(_per_row(values), shape, name) if values.size != 1 else values.reshape(())
+
+
+def _column_parameter(name: str, values: Array, shape: Sequence[int]) -> Array:
+    """A parameter of a matrix of this shape, or of its columns. Raises ShapeError."""
+    return unidirectional(values, shape, name) if values.size != 1 else values.reshape(())
 
 
 def _centred(x: Array, zero_point: Array | None) -> Array:
@@ -44,8 +54,9 @@ def matmul_integer(A: Array, B: Array, a_zero_point: Array | None = None, b_zero
     scalar, [N] or [..., 1, N] -> int32 [..., M, N].   Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__MatMulInteger.html#matmulinteger-10
     """
-    left = _centred(A, None if a_zero_point is None else _per_row(a_zero_point))
-    return _to_int32(matrix_product(left, _centred(B, b_zero_point)))
+    a_zero = None if a_zero_point is None else _row_parameter("a_zero_point", a_zero_point, A.shape)
+    b_zero = None if b_zero_point is None else _column_parameter("b_zero_point", b_zero_point, B.shape)
+    return _to_int32(matrix_product(_centred(A, a_zero), _centred(B, b_zero)))
 
 
 def _per_feature(name: str, values: Array, W: Array) -> Array:
@@ -73,7 +84,9 @@ def _integer_convolution(
     check_convolution(x, w, None, group, kernel_shape)
     windows = plan_windows(x.shape[2:], w.shape[2:], strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
     kernel = _centred(w, None if w_zero_point is None else _per_feature("w_zero_point", w_zero_point, w))
-    return convolve(_centred(x, None if x_zero_point is None else x_zero_point.reshape(())), kernel, windows, group)
+    return convolve(
+        _centred(x, None if x_zero_point is None else scalar(x_zero_point, "x_zero_point")), kernel, windows, group
+    )
 
 
 @op("ConvInteger", since=10)
@@ -133,10 +146,10 @@ def qlinear_conv(
         if B.shape != w.shape[:1]:
             raise ShapeError(f"B: expected shape [{w.shape[0]}], got {list(B.shape)}")
         sums = sums + B.reshape(-1, *[1] * (sums.ndim - 2))
-    factor = x_scale.reshape(()) * _per_feature("w_scale", w_scale, w) / y_scale.reshape(())
+    factor = scalar(x_scale, "x_scale") * _per_feature("w_scale", w_scale, w) / scalar(y_scale, "y_scale")
     factor = factor.reshape(factor.shape[:1] + (1,) * (sums.ndim - 2)) if factor.ndim else factor
     scaled = sums.astype(factor.dtype) * factor
-    return rounded_to(scaled, y_zero_point.reshape(()), DType.from_numpy(y_zero_point.dtype), True)
+    return rounded_to(scaled, scalar(y_zero_point, "y_zero_point"), DType.from_numpy(y_zero_point.dtype), True)
 
 
 @op("QLinearMatMul", since=(10, 21))
@@ -157,9 +170,15 @@ def qlinear_matmul(
     exactly and scaled in float32 whatever the type of the scales.   Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html#qlinearmatmul-21
     """
-    sums = matrix_product(_centred(a, _per_row(a_zero_point)), _centred(b, b_zero_point))
-    factor = _per_row(widen(a_scale)) * widen(b_scale) / _per_row(widen(y_scale))
+    a_zero = _row_parameter("a_zero_point", a_zero_point, a.shape)
+    b_zero = _column_parameter("b_zero_point", b_zero_point, b.shape)
+    sums = matrix_product(_centred(a, a_zero), _centred(b, b_zero))
+    factor = (
+        _row_parameter("a_scale", widen(a_scale), (*sums.shape[:-1], 1))
+        * _column_parameter("b_scale", widen(b_scale), (*sums.shape[:-2], 1, *sums.shape[-1:]))
+        / _row_parameter("y_scale", widen(y_scale), (*sums.shape[:-1], 1))
+    )
     scaled = sums.astype(factor.dtype) * factor
     to = DType.from_numpy(y_zero_point.dtype)
-    zero_point = _per_row(y_zero_point)
+    zero_point = _row_parameter("y_zero_point", y_zero_point, sums.shape)
     return rounded_to(scaled, None if is_float(zero_point) and not np.any(widen(zero_point)) else zero_point, to, True)

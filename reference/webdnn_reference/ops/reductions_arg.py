@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from webdnn_onnx.errors import ShapeError
 from webdnn_reference.numeric import Array, axis_of, widen
 from webdnn_reference.registry import op
 
@@ -15,6 +17,11 @@ __all__ = ["arg_max_1", "arg_max_12", "arg_min_1", "arg_min_12"]
 
 def _arg(find: Callable[..., Any], data: Array, axis: int, keepdims: int, last: int) -> Array:
     front = axis_of(axis, data.ndim)
+    if not data.shape[front]:
+        if data.size or math.prod(data.shape[:front] + data.shape[front + 1 :]):
+            raise ShapeError(f"data: expected elements along axis {axis}, got shape {list(data.shape)}")
+        shape = (*data.shape[:front], *([1] if keepdims else []), *data.shape[front + 1 :])
+        return np.zeros(shape, np.int64)
     x = widen(data)
     found = find(np.flip(x, front) if last else x, axis=front, keepdims=bool(keepdims))
     return np.asarray(data.shape[front] - 1 - found if last else found, dtype=np.int64)

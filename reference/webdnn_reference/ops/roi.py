@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.numeric import Array, average, narrow, widen
 from webdnn_reference.registry import op
 
 __all__ = ["max_roi_pool", "roi_align", "roi_align_10"]
@@ -109,7 +109,7 @@ def _roi_align(
             )
             samples = _sampled(image[batch_indices[part]], rows, columns, np.add if mode == "avg" else np.maximum)
             samples = samples.reshape(len(part), X.shape[1], pooled[0], int(grid[0]), pooled[1], int(grid[1]))
-            y[part] = samples.mean(axis=(3, 5)) if mode == "avg" else samples.max(axis=(3, 5))
+            y[part] = average(samples, axis=(3, 5)) if mode == "avg" else samples.max(axis=(3, 5))
     return narrow(y, X)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, axis_of, is_integer, narrow, saturate, scalar_int, widen
+from webdnn_reference.numeric import Array, axis_of, is_integer, narrow, saturate, scalar, scalar_int, widen
 from webdnn_reference.registry import Context, op
 
 __all__ = ["blackman_window", "dft_17", "dft_20", "hamming_window", "hann_window", "mel_weight_matrix", "stft"]
@@ -156,6 +156,8 @@ def hann_window(size: Array, *, output_datatype: int = 1, periodic: int = 1, con
 
 def _window(size: Array, terms: tuple[float, ...], periodic: int, output_datatype: int, context: Context) -> Array:
     length = scalar_int(size, "size")
+    if length < 0:
+        raise ShapeError(f"size: expected 0 or more, got {length}")
     steps = length if periodic else length - 1
     with np.errstate(divide="ignore", invalid="ignore"):
         t = 2 * np.pi * np.arange(length, dtype=np.float64) / steps
@@ -183,7 +185,8 @@ def mel_weight_matrix(
     bands = scalar_int(num_mel_bins, "num_mel_bins")
     length = scalar_int(dft_length, "dft_length")
     rate = scalar_int(sample_rate, "sample_rate")
-    low, high = (2595 * np.log10(1 + float(edge.reshape(())) / 700) for edge in (lower_edge_hertz, upper_edge_hertz))
+    edges = (scalar(lower_edge_hertz, "lower_edge_hertz"), scalar(upper_edge_hertz, "upper_edge_hertz"))
+    low, high = (2595 * np.log10(1 + float(edge) / 700) for edge in edges)
     mel = low + np.arange(bands + 2) * ((high - low) / (bands + 2))
     corners = np.floor((length + 1) * 700 * (10 ** (mel / 2595) - 1) / rate).astype(np.int64)
     lower, center, upper = corners[:-2], corners[1:-1], corners[2:]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, narrow, single, widen
+from webdnn_reference.numeric import Array, narrow, scalar, single, widen
 from webdnn_reference.registry import Context, op
 
 __all__ = ["adagrad", "adam", "dropout_1", "dropout_7", "dropout_10", "dropout_12", "momentum"]
@@ -81,8 +81,8 @@ def dropout_12(
     and dtype of data, and a bool mask.   Raises InvalidModelError for a ratio outside [0, 1).
     Spec: https://onnx.ai/onnx/operators/onnx__Dropout.html#dropout-22
     """
-    share = 0.5 if ratio is None else float(ratio.reshape(()))
-    if training_mode is None or not training_mode.reshape(()) or share == 0:
+    share = 0.5 if ratio is None else float(scalar(ratio, "ratio"))
+    if training_mode is None or not scalar(training_mode, "training_mode") or share == 0:
         return data, np.ones(data.shape, np.bool_)
     return _drop(data, share, seed, context)
 
@@ -123,7 +123,7 @@ def adagrad(
     new X, new H.   Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxpreviewtraining_Adagrad.html
     """
-    rate = R.reshape(()) / (1 + int(T.reshape(())) * decay_factor)
+    rate = scalar(R, "R") / (1 + int(scalar(T, "T")) * decay_factor)
     groups = _groups(inputs, 3)
     updated: list[tuple[Array, ...]] = []
     for x, gradient, squares in groups:
@@ -150,7 +150,7 @@ def adam(
     squared gradients H -> new X, new V, new H.   Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxpreviewtraining_Adam.html
     """
-    rate, count = R.reshape(()), int(T.reshape(()))
+    rate, count = scalar(R, "R"), int(scalar(T, "T"))
     if count > 0:
         rate = rate * np.sqrt(1 - beta**count) / (1 - alpha**count)
     groups = _groups(inputs, 4)
@@ -176,8 +176,8 @@ def momentum(
     """
     if mode not in ("standard", "nesterov"):
         raise InvalidModelError(f"mode: expected standard or nesterov, got {mode!r}")
-    rate = R.reshape(())
-    factor = beta if int(T.reshape(())) > 0 else 1.0
+    rate = scalar(R, "R")
+    factor = beta if int(scalar(T, "T")) > 0 else 1.0
     groups = _groups(inputs, 3)
     updated: list[tuple[Array, ...]] = []
     for x, gradient, velocity in groups:
