@@ -241,3 +241,8 @@ export function look_up([input], { keys, values, fallback, dtype }) {
   };
   return [{ dtype, dims: input.dims, data: kinds[dtype](found) }];
 }
+
+/** The label at each position. */
+export function string_labels([positions], { labels }) {
+  return [strings(positions.dims, Array.from(positions.data, (position) => labels[position]))];
+}
