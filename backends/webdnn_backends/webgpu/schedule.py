@@ -11,18 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from webdnn_backends.ir.build import add, floor_div, floor_mod, i32, mul, select
+from webdnn_backends.ir.build import add, i32, mul, select
 from webdnn_backends.ir.loops import (
     Apply,
     Axis,
-    Bitcast,
-    Cast,
     Const,
     Expr,
     Load,
@@ -35,19 +32,17 @@ from webdnn_backends.ir.loops import (
 )
 from webdnn_backends.ir.rewrite import free_variables, substitute
 from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.te.epilogue import Arguments, Epilogue, is_plain, only_sum, outside, split, stride
 from webdnn_backends.te.implementation import Implementation, PackedConstant, ScheduleContext
 from webdnn_backends.te.naming import stage_name
-from webdnn_backends.te.simplify import IndexAlgebra, strides
 from webdnn_backends.te.tensors import ConvHint, MatMulHint, Stage, Tensor
-from webdnn_backends.webgpu.arguments import Arguments, Epilogue, only_sum, outside, stride
 from webdnn_backends.webgpu.tiles import Product, choose_tile, row_product, tiled_product
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim, product
+from webdnn_onnx.symbolic import product
 
 __all__ = ["implement"]
 
 _FEW_ROWS = 8
-_EPILOGUE = (Read, Var, Const, Apply, Cast, Bitcast, Select)
 
 
 def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
@@ -55,7 +50,7 @@ def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
     if not isinstance(stage.hint, ConvHint | MatMulHint):
         return "the generic schedule serves it as well"
     reduce = only_sum(stage)
-    if reduce is None or not all(isinstance(part, _EPILOGUE) for part in outside(stage, reduce)):
+    if reduce is None or not all(map(is_plain, outside(stage, reduce))):
         return "what is fused with the sum is no epilogue"
     sides = _sides(reduce)
     if sides is None:
@@ -132,17 +127,17 @@ class _Contraction:
         ones: dict[str, Expr] = {
             axis.name: Const(0) for axis in (*self.stage.axes, *self.reduce.axes) if axis.extent == 1
         }
-        batches = _split(Var("batch"), self.batch, arguments)
+        batches = split(Var("batch"), self.batch, arguments)
         source, place = arguments.buffer(self.read.tensor), arguments.place(self.read.tensor, self.read.indices)
         left_vectors = self._left_vectors(place, depth)
 
         def position(at: Expr) -> dict[str, Expr]:
             if flat:
                 return {**{axis.name: Const(0) for axis in self.rows[:-1]}, self.rows[-1].name: at}
-            return _split(at, self.rows, arguments)
+            return split(at, self.rows, arguments)
 
         def left(row: Mapping[str, Expr], at: Expr, lanes: int) -> Expr:
-            values = {**ones, **batches, **row, **_split(at, depth, arguments)}
+            values = {**ones, **batches, **row, **split(at, depth, arguments)}
             value: Expr = Load(source, substitute(place, values), Scalar.F32, lanes)
             if isinstance(self.left, Select):
                 sizes: dict[str, Expr] = {old: Var(new) for old, new in arguments.sizes.items()}
@@ -163,7 +158,7 @@ class _Contraction:
             far = arguments.place(self.right.tensor, self.right.indices)
 
             def right(at: Expr, column: Expr, lanes: int) -> Expr:
-                values = {**ones, **batches, **_split(at, depth, arguments), self.column.name: column}
+                values = {**ones, **batches, **split(at, depth, arguments), self.column.name: column}
                 return Load(weights, substitute(far, values), Scalar.F32, lanes)
 
             right_vectors = stride(far, self.column.name) == 1 and isinstance(n, int) and n % 4 == 0
@@ -208,24 +203,11 @@ class _Contraction:
 
     def _rows_are_flat(self, arguments: Arguments) -> bool:
         """Whether the row axes can be counted as one: every access depends on them as on a flat index."""
-        names = [axis.name for axis in self.rows]
-        if len(names) < 2:
-            return bool(names)
+        if len(self.rows) < 2:
+            return bool(self.rows)
         parts = [*outside(self.stage, self.reduce), *(subexpressions(self.left) if self.left != self.read else ())]
-        conditions = [part for part in parts if isinstance(part, Var) and part.name in names]
-        reads = [part for part in parts if isinstance(part, Read)]
-        if conditions:
-            return False
         places = [arguments.target(), arguments.place(self.read.tensor, self.read.indices)]
-        places += [arguments.place(part.tensor, part.indices) for part in reads]
-        for place in places:
-            found = strides(IndexAlgebra({}).to_dim(place), tuple(names))
-            if found is None:
-                return False
-            for outer, inner in pairwise(self.rows):
-                if found[outer.name] != found[inner.name] * _as_dim(arguments, inner.extent):
-                    return False
-        return True
+        return arguments.flat(parts, places, self.rows)
 
     def _packed(self, depth: tuple[Axis, ...]) -> PackedConstant | None:
         """The right operand as [k][column], columns padded to a multiple of four; None where it is not constant."""
@@ -259,11 +241,6 @@ class _Contraction:
         return PackedConstant(tensor, self.right.tensor, pack, key)
 
 
-def _as_dim(arguments: Arguments, extent: Dim) -> Dim:
-    size = arguments.dim(extent)
-    return size if isinstance(size, int) else IndexAlgebra({}).to_dim(size)
-
-
 def _pack_columns(
     array: npt.NDArray[Any],
     *,
@@ -276,16 +253,3 @@ def _pack_columns(
     chosen = array[tuple(slice(None) if at is None else at for at in constants)]
     dense = chosen.transpose(axes).reshape(rows, columns)
     return np.pad(dense, ((0, 0), (0, padded - columns)))
-
-
-def _split(number: Expr, axes: tuple[Axis, ...], arguments: Arguments) -> dict[str, Expr]:
-    """The axes' values at a flat number over them, the last one fastest."""
-    values: dict[str, Expr] = {}
-    rest = number
-    for axis in reversed(axes[1:]):
-        extent = i32(arguments.dim(axis.extent))
-        values[axis.name] = floor_mod(rest, extent)
-        rest = floor_div(rest, extent)
-    if axes:
-        values[axes[0].name] = rest
-    return values

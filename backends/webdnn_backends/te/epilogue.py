@@ -1,22 +1,30 @@
-"""The arguments of a scheduled kernel, and what happens to a sum before it is stored."""
+"""What the schedules of all targets share: a kernel's arguments, and what happens to a sum before it is stored.
+
+A schedule builds its kernel from callbacks before it knows all buffers; `Arguments` names them as they are asked for
+and finally makes the call. `Epilogue` writes a stage's body around its sum, for one element or four neighbouring ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from webdnn_backends.ir import build
-from webdnn_backends.ir.build import add, apply
+from webdnn_backends.ir.build import add, apply, floor_div, floor_mod, i32
 from webdnn_backends.ir.loops import (
     Access,
     Apply,
+    Axis,
     Bitcast,
     BufferParameter,
     Cast,
     Const,
     Expr,
     Kernel,
+    Lane,
     Load,
+    Local,
     Read,
     Reduce,
     ReduceOp,
@@ -28,7 +36,7 @@ from webdnn_backends.ir.loops import (
     Vector,
     subexpressions,
 )
-from webdnn_backends.ir.rewrite import substitute
+from webdnn_backends.ir.rewrite import free_variables, substitute
 from webdnn_backends.ir.scalars import Scalar
 from webdnn_backends.te.access import position
 from webdnn_backends.te.implementation import ScheduleContext
@@ -38,25 +46,44 @@ from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import Dim, free_symbols, symbol
 from webdnn_onnx.symbolic import substitute as substitute_dim
 
-__all__ = ["Arguments", "Epilogue", "only_sum", "outside", "stride"]
+__all__ = ["Arguments", "Epilogue", "is_plain", "only_sum", "outside", "split", "stride"]
+
+_PLAIN = (Read, Var, Const, Apply, Cast, Bitcast, Select)
+
+
+def is_plain(part: Expr) -> bool:
+    """Whether `Epilogue` can put a part of the body around a sum into vectors."""
+    if isinstance(part, Read):
+        return not any(isinstance(inner, Read | Reduce) for index in part.indices for inner in subexpressions(index))
+    return isinstance(part, _PLAIN)
 
 
 @dataclass
 class Arguments:
-    """Buffers and parameters of the kernel of one stage, named as they are asked for. sizes: symbol -> parameter."""
+    """Buffers and parameters of the kernel of one stage, named as they are asked for. sizes: symbol -> parameter;
+    signed: the symbols that may be negative."""
 
     stage: Stage
     context: ScheduleContext
     buffers: dict[str, BufferParameter] = field(default_factory=dict)
     sizes: dict[str, str] = field(default_factory=dict)
+    signed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        names = [self.stage.output]
-        names += [part.tensor for part in subexpressions(self.stage.body) if isinstance(part, Read)]
+        parts = list(subexpressions(self.stage.body))
+        names = [self.stage.output, *(part.tensor for part in parts if isinstance(part, Read))]
         dims = [size for name in names for size in self.context.tensors[name].shape]
         dims += [axis.extent for reduce in self.stage.reductions for axis in reduce.axes]
-        for name in sorted({name for size in dims for name in free_symbols(size)}):
+        found = {name for size in dims for name in free_symbols(size)}
+        found |= free_variables(self.stage.body) - {axis.name for axis in self.stage.axes}
+        self.signed |= {part.name for part in parts if isinstance(part, Var) and part.signed}
+        for name in sorted(found):
             self.sizes[name] = f"size{len(self.sizes)}"
+
+    @property
+    def parameters(self) -> dict[str, Var]:
+        """The kernel's parameter for each symbol."""
+        return {old: Var(new, signed=old in self.signed) for old, new in self.sizes.items()}
 
     def buffer(self, tensor: str, dtype: DType | None = None) -> str:
         """The kernel's name for a tensor that it reads."""
@@ -67,26 +94,47 @@ class Arguments:
 
     def dim(self, size: Dim) -> int | Expr:
         """A size over the kernel's parameters."""
-        renamed = substitute_dim(size, {old: symbol(new) for old, new in self.sizes.items()})
+        new = {old: symbol(var.name, signed=var.signed) for old, var in self.parameters.items()}
+        renamed = substitute_dim(size, new)
         return renamed if isinstance(renamed, int) else build.dim(renamed)
 
     def place(self, tensor: str, indices: Sequence[Expr]) -> Expr:
         """The flat position of an element, over the kernel's parameters."""
-        values: dict[str, Expr] = {old: Var(new) for old, new in self.sizes.items()}
-        return substitute(position(self.context, tensor, indices), values)
+        return substitute(position(self.context, tensor, indices), self.parameters)
 
     def target(self) -> Expr:
         """Where the stage's element goes, over its axes."""
         axes = [Const(0) if axis.extent == 1 else axis.var for axis in self.stage.axes]
         return self.place(self.stage.output, axes)
 
+    def flat(self, parts: Sequence[Expr], places: Sequence[Expr], axes: Sequence[Axis]) -> bool:
+        """Whether axes can be counted as one: `places` and the reads among `parts` depend on them as on a flat index,
+        and nothing else among `parts` does."""
+        names = [axis.name for axis in axes]
+        if any(isinstance(part, Var) and part.name in names for part in parts):
+            return False
+        every = [*places, *(self.place(part.tensor, part.indices) for part in parts if isinstance(part, Read))]
+        for each in every:
+            found = strides(IndexAlgebra({}).to_dim(each), tuple(names))
+            if found is None:
+                return False
+            for outer, inner in pairwise(axes):
+                extent = self.dim(inner.extent)
+                size = extent if isinstance(extent, int) else IndexAlgebra({}).to_dim(extent)
+                if found[outer.name] != found[inner.name] * size:
+                    return False
+        return True
+
     def call(self, kernel: Kernel) -> Call:
-        """The call of the finished kernel, which was built before all its buffers were known."""
+        """The call of the finished kernel, which was built before all its buffers were known; its variant for plain
+        WebAssembly has the same arguments."""
         out = BufferParameter("out", self.context.tensors[self.stage.output].dtype, Access.WRITE)
-        buffers = (*self.buffers.values(), out)
-        kernel = replace(kernel, buffers=buffers, parameters=tuple(self.sizes.values()))
-        tensors = (*self.buffers, self.stage.output)
-        return Call(kernel, tensors, tuple(symbol(name) for name in self.sizes), self.stage.source)
+        buffers, parameters = (*self.buffers.values(), out), tuple(self.sizes.values())
+        plain = kernel.plain
+        plain = None if plain is None else replace(plain, buffers=buffers, parameters=parameters)
+        kernel = replace(kernel, buffers=buffers, parameters=parameters, plain=plain)
+        sizes = tuple(symbol(name, signed=name in self.signed) for name in self.sizes)
+        return Call(kernel, (*self.buffers, self.stage.output), sizes, self.stage.source)
 
 
 @dataclass(frozen=True)
@@ -102,7 +150,15 @@ class Epilogue:
         value = self._visit(self.arguments.stage.body, values, total)
         if value.lanes != total.lanes:
             value = Splat(value, total.lanes)
-        return (Store("out", substitute(self.arguments.target(), values), value),)
+        target = self.arguments.target()
+        if total.lanes == 1 or stride(target, self.column) == 1:
+            return (Store("out", substitute(target, values), value),)
+        result = Var("result", value.type, 4)
+        stores = (
+            Store("out", substitute(target, {**values, self.column: add(values[self.column], k)}), Lane(result, k))
+            for k in range(4)
+        )
+        return (Local(result.name, result.type, value, lanes=4), *stores)
 
     def vectors(self) -> bool:
         """Whether four neighbouring columns can be stored at once."""
@@ -128,7 +184,7 @@ class Epilogue:
             case Var(name=name) if name == self.column and total.lanes == 4:
                 return Vector(tuple(add(values[name], k) for k in range(4)))
             case Var(name=name):
-                return values.get(name, Var(self.arguments.sizes.get(name, name)))
+                return values.get(name, self.arguments.parameters.get(name, part))
             case Apply(op=op, args=args):
                 return apply(op, *map(visit, args))
             case Cast(to=to, arg=arg):
@@ -157,6 +213,19 @@ def stride(place: Expr, axis: str) -> Dim | None:
     """How far apart neighbours along an axis lie, if evenly."""
     found = strides(IndexAlgebra({}).to_dim(place), (axis,))
     return None if found is None else found[axis]
+
+
+def split(number: Expr, axes: Sequence[Axis], arguments: Arguments) -> dict[str, Expr]:
+    """The axes' values at a flat number over them, the last one fastest."""
+    values: dict[str, Expr] = {}
+    rest = number
+    for axis in reversed(axes[1:]):
+        extent = i32(arguments.dim(axis.extent))
+        values[axis.name] = floor_mod(rest, extent)
+        rest = floor_div(rest, extent)
+    if axes:
+        values[axes[0].name] = rest
+    return values
 
 
 def only_sum(stage: Stage) -> Reduce | None:
