@@ -59,7 +59,7 @@ def constraints_of(op: str, opset: int, domain: str) -> Constraints | None:
         one = _Formal(
             name=formal.name,
             types=frozenset(formal.types),
-            dtypes=frozenset(dtype.numpy for dtype in DType if _allows(formal.types, tensor_text(dtype))),
+            dtypes=frozenset(_DTYPES[name] for name in formal.types if name in _DTYPES),
             variable=formal.type_str if together else "",
             required=formal.option == option.Single,
         )
@@ -107,6 +107,12 @@ def check_inputs(constraints: Constraints, values: Sequence[Any], float64: bool)
 def tensor_text(dtype: DType) -> str:
     """The schema's name of a tensor type: `tensor(float)`."""
     return f"tensor({_SCHEMA_NAMES.get(dtype, dtype.value)})"
+
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    text: dtype.numpy for dtype in DType for text in (tensor_text(dtype), f"optional({tensor_text(dtype)})")
+}
+"""The array dtype that a schema's name of a tensor type, or of an optional tensor, stands for."""
 
 
 def type_text(value: Any) -> str:

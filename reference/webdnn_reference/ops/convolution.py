@@ -75,17 +75,16 @@ def _by_slabs(padded: Array, w: Array, windows: Windows, group: int) -> Array:
     features = w.shape[0]
     kernel = w.reshape(group, features // group, -1)
     view = windows.view(padded)
-    result = np.empty((batch, group, features // group, *windows.outputs), np.result_type(padded, w))
-    rows = windows.outputs[0]
-    per_row = channels * math.prod(windows.kernel) * math.prod(windows.outputs[1:])
+    result = np.empty((batch, group, features // group, math.prod(windows.outputs)), np.result_type(padded, w))
+    rows, row = windows.outputs[0], math.prod(windows.outputs[1:])
+    per_row = channels * math.prod(windows.kernel) * row
     slab = max(1, min(rows, _SLAB_ELEMENTS // max(1, per_row)))
     before = (slice(None),) * (1 + windows.rank)
     for sample in range(batch):
         for start in range(0, rows, slab):
             taken = view[sample][(*before, slice(start, start + slab))]
             columns = taken.reshape(group, kernel.shape[2], -1)
-            shape = (group, features // group, *taken.shape[1 + windows.rank :])
-            result[sample, :, :, start : start + slab] = (kernel @ columns).reshape(shape)
+            np.matmul(kernel, columns, out=result[sample, :, :, start * row : (start + slab) * row])
     return result.reshape(batch, features, *windows.outputs)
 
 

@@ -44,7 +44,10 @@ def _parameter(name: str, values: Array, shape: tuple[int, ...]) -> Array:
 def _normalized(X: Array, scale: Array, B: Array, mean: Array, var: Array, epsilon: float, spatial: int = 1) -> Array:
     shape = _channel_shape(X, spatial)
     factor = _parameter("scale", scale, shape) / np.sqrt(_parameter("var", var, shape) + epsilon)
-    return narrow((widen(X) - _parameter("mean", mean, shape)) * factor + _parameter("B", B, shape), X)
+    y = np.asarray(widen(X) - _parameter("mean", mean, shape))
+    y *= factor
+    y += _parameter("B", B, shape)
+    return narrow(y, X)
 
 
 def _batch_statistics(X: Array, spatial: int = 1) -> tuple[Array, Array]:

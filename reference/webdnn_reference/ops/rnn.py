@@ -55,9 +55,9 @@ def _directions(direction: str) -> tuple[bool, ...]:
 def sequences_of(X: Array, W: Array, sequence_lens: Array | None, direction: str, layout: int) -> Sequences:
     directions = _directions(direction)
     if X.ndim != 3:
-        raise ShapeError(f"X: expected rank 3, got shape {X.shape}")
-    if W.shape[0] != len(directions):
-        raise ShapeError(f"W: expected {len(directions)} directions ({direction}), got shape {W.shape}")
+        raise ShapeError(f"X: expected rank 3, got shape {list(X.shape)}")
+    if W.shape[:1] != (len(directions),):
+        raise ShapeError(f"W: expected {len(directions)} directions ({direction}), got shape {list(W.shape)}")
     x = np.swapaxes(X, 0, 1) if layout else X
     steps, batch = x.shape[:2]
     lengths = np.full(batch, steps, np.int64) if sequence_lens is None else sequence_lens.astype(np.int64).reshape(-1)
@@ -118,6 +118,38 @@ def clipped(function: Activation, clip: float | None) -> Activation:
     return lambda x: function(np.clip(x, -clip, clip))
 
 
+def _hidden_size(R: Array) -> int:
+    if R.ndim != 3:
+        raise ShapeError(f"R: expected rank 3, got shape {list(R.shape)}")
+    return int(R.shape[2])
+
+
+def _check_weights(
+    sequences: Sequences,
+    hidden: int,
+    gates: int,
+    W: Array,
+    R: Array,
+    B: Array | None,
+    states: Sequence[Array | None],
+    P: Array | None = None,
+) -> None:
+    """Raises ShapeError unless every parameter has the shape that X and the hidden size ask for."""
+    count = len(sequences.directions)
+    batch, width = sequences.x.shape[1:]
+    initial = (batch, count, hidden) if sequences.layout else (count, batch, hidden)
+    expected: list[tuple[str, Array | None, tuple[int, ...]]] = [
+        ("W", W, (count, gates * hidden, width)),
+        ("R", R, (count, gates * hidden, hidden)),
+        ("B", B, (count, 2 * gates * hidden)),
+        *((name, state, initial) for name, state in zip(("initial_h", "initial_c"), states, strict=False)),
+        ("P", P, (count, 3 * hidden)),
+    ]
+    for name, value, shape in expected:
+        if value is not None and value.shape != shape:
+            raise ShapeError(f"{name}: expected shape {list(shape)}, got {list(value.shape)}")
+
+
 @op("RNN", (1, 7, 14, 22))
 def rnn(
     X: Array,
@@ -145,7 +177,8 @@ def rnn(
     """
     sequences = sequences_of(X, W, sequence_lens, direction, layout)
     count = len(sequences.directions)
-    hidden = hidden_size or R.shape[-1]
+    hidden = hidden_size or _hidden_size(R)
+    _check_weights(sequences, hidden, 1, W, R, B, [initial_h])
     functions = activation_functions(activations[:count], activation_alpha, activation_beta, count)
     input_bias, recurrent_bias = _split_bias(B, count, 1, hidden)
     weights, recurrence = widen(W), widen(R)
@@ -188,7 +221,8 @@ def gru(
     """
     sequences = sequences_of(X, W, sequence_lens, direction, layout)
     count = len(sequences.directions)
-    hidden = hidden_size or R.shape[-1]
+    hidden = hidden_size or _hidden_size(R)
+    _check_weights(sequences, hidden, 3, W, R, B, [initial_h])
     names = activations or ("Sigmoid", "Tanh") * count
     functions = activation_functions(names, activation_alpha, activation_beta, 2 * count)
     input_bias, recurrent_bias = _split_bias(B, count, 3, hidden)
@@ -250,6 +284,7 @@ def lstm(
     """
     sequences = sequences_of(X, W, sequence_lens, direction, layout)
     count = len(sequences.directions)
+    _check_weights(sequences, hidden_size or _hidden_size(R), 4, W, R, B, [initial_h, initial_c], P)
     names = activations or ("Sigmoid", "Tanh", "Tanh") * count
     functions = activation_functions(names, activation_alpha, activation_beta, 3 * count)
     functions = [clipped(function, clip) for function in functions]

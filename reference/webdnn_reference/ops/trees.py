@@ -5,13 +5,13 @@ Leaf weights are added in float64 and rounded once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from webdnn_onnx.errors import InvalidModelError
+from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, narrow
 from webdnn_reference.ops.ml_common import (
     DOMAIN,
@@ -76,6 +76,9 @@ class _Trees:
 
     def scores(self, rows: Array, targets: int, aggregate: str) -> tuple[Array, Array]:
         """Aggregated leaf weights [N, targets] in float64, and which of them any leaf voted for."""
+        read = self.feature[self.mode != _LEAF]
+        if read.size and not 0 <= read.min() <= read.max() < rows.shape[1]:
+            raise ShapeError(f"X: expected features up to number {read.max()}, got shape {list(rows.shape)}")
         if self.vote_target.size and not 0 <= self.vote_target.min() <= self.vote_target.max() < targets:
             raise InvalidModelError(f"leaf targets: expected 0..{targets - 1}, got others")
         scores = np.zeros((len(rows), targets))
@@ -116,8 +119,20 @@ def _numbers(floats: Sequence[float] | None, tensor: Array | None) -> Array:
     return np.array(floats if floats is not None else (), np.float32)
 
 
+def _expect_lengths(count: int, attributes: Mapping[str, Sequence[Any] | Array]) -> None:
+    for name, values in attributes.items():
+        if len(values) != count:
+            raise InvalidModelError(f"{name}: expected {count} values as the attributes beside it, got {len(values)}")
+
+
 def _build(nodes: dict[str, Any], votes: tuple[Sequence[int], Sequence[int], Sequence[int], Array]) -> _Trees:
     """Trees from the attributes nodes_* (without the prefix) and votes (treeids, nodeids, ids, weights)."""
+    optional = "missing_value_tracks_true"
+    _expect_lengths(
+        len(nodes["nodeids"]),
+        {f"nodes_{name}": values for name, values in nodes.items() if name != optional or len(values)},
+    )
+    _expect_lengths(len(votes[2]), dict(zip(("treeids", "nodeids", "ids", "weights"), votes, strict=True)))
     tree_ids, node_ids = np.array(nodes["treeids"], np.int64), np.array(nodes["nodeids"], np.int64)
     count = len(node_ids)
     span = int(max(node_ids.max(initial=0), *nodes["truenodeids"], *nodes["falsenodeids"], 0)) + 1
@@ -331,6 +346,21 @@ def tree_ensemble(
             f"aggregate_function, post_transform: expected 0..3 and 0..4, got {aggregate_function}, {post_transform}"
         )
     interior, leaves = len(nodes_featureids), len(leaf_targetids)
+    modes = nodes_modes.reshape(-1).astype(np.int64)
+    _expect_lengths(
+        interior,
+        {
+            "nodes_falseleafs": nodes_falseleafs,
+            "nodes_falsenodeids": nodes_falsenodeids,
+            "nodes_modes": modes,
+            "nodes_splits": nodes_splits.reshape(-1),
+            "nodes_trueleafs": nodes_trueleafs,
+            "nodes_truenodeids": nodes_truenodeids,
+        },
+    )
+    if nodes_missing_value_tracks_true:
+        _expect_lengths(interior, {"nodes_missing_value_tracks_true": nodes_missing_value_tracks_true})
+    _expect_lengths(leaves, {"leaf_weights": leaf_weights.reshape(-1)})
 
     def child(ids: Sequence[int], is_leaf: Sequence[int]) -> Array:
         return np.asarray(np.array(ids, np.int64) + interior * (np.array(is_leaf, np.int64) != 0))
@@ -338,10 +368,17 @@ def tree_ensemble(
     def extended(values: Array, fill: Any) -> Array:
         return np.concatenate([values, np.full(leaves, fill, values.dtype)])
 
-    modes = nodes_modes.reshape(-1).astype(np.int64)
     missing = np.zeros(interior, np.bool_)
     if nodes_missing_value_tracks_true:
         missing = np.array(nodes_missing_value_tracks_true, np.bool_)
+    for name, values, limit in (
+        ("nodes_modes", modes, _LEAF),
+        ("nodes_truenodeids", child(nodes_truenodeids, nodes_trueleafs), interior + leaves),
+        ("nodes_falsenodeids", child(nodes_falsenodeids, nodes_falseleafs), interior + leaves),
+        ("tree_roots", np.array(tree_roots, np.int64), interior + leaves),
+    ):
+        if values.size and not 0 <= values.min() <= values.max() < limit:
+            raise InvalidModelError(f"{name}: expected 0..{limit - 1}, got {values.min()} to {values.max()}")
     trees = _Trees(
         roots=np.array(tree_roots, np.int64),
         mode=extended(modes, _LEAF),
