@@ -98,10 +98,10 @@ def q_linear_concat(call: Call) -> list[Shape]:
 
 @shape_rule("GatherBlockQuantized", domain=_MS, dtype=2)
 def gather_block_quantized(call: Call) -> list[Shape]:
-    """As Gather of the dequantised table; uint8 tables hold two 4-bit elements in a byte."""
+    """As Gather of the dequantised table; a byte of a uint8 table holds several elements."""
     data, indices = call.at_least(0, 1), call.shape(1)
-    if call.dtype(0) is DType.UINT8 and call.number("bits", 4) == 4:
-        data = (*data[:-1], data[-1] * 2)
+    if call.dtype(0) is DType.UINT8:
+        data = (*data[:-1], data[-1] * (8 // call.number("bits", 4)))
     axis = call.axis(call.number("gather_axis", 0), len(data))
     return [(*data[:axis], *indices, *data[axis + 1 :])]
 
@@ -129,28 +129,38 @@ def attention(call: Call) -> list[Shape]:
 
 @shape_rule("MultiHeadAttention", domain=_MS)
 def multi_head_attention(call: Call) -> list[Shape]:
-    """[batch, sequence, hidden of V], and the present key and value [batch, heads, total, head size]."""
+    """[batch, sequence, hidden of V], the present key and value [batch, heads, total, head size], and the scores."""
     query = call.ranked(0, 3, 5)
     heads = call.number("num_heads", 1)
     if len(query) == 5:
         batch, sequence, _, _, size = query
         present: Shape = (batch, heads, sequence, size)
-        return [(batch, sequence, size * heads), present, present]
+        return [(batch, sequence, size * heads), present, present, (batch, heads, sequence, sequence)]
     batch, sequence, hidden = query
     if not call.has(2):
         packed = call.ranked(1, 5)
         present = (batch, heads, packed[1], packed[4])
-        return [(batch, sequence, hidden), present, present]
+        return [(batch, sequence, hidden), present, present, (batch, heads, sequence, packed[1])]
     key, value = call.ranked(1, 3, 4), call.ranked(2, 3, 4)
     length = key[1] if len(key) == 3 else key[2]
-    total = length + call.ranked(6, 4)[2] if call.has(6) else length
     width = value[2] if len(value) == 3 else value[3] * heads
-    return [(batch, sequence, width), (batch, heads, total, hidden // heads), (batch, heads, total, width // heads)]
+    total = held = length
+    if call.has(6):
+        past = call.ranked(6, 4)[2]
+        filled = call.scalar(8) if call.has(8) else past
+        total = call.fresh(3, 3) if filled is None else filled + length
+        held = past if call.has(8) else total
+    return [
+        (batch, sequence, width),
+        (batch, heads, held, hidden // heads),
+        (batch, heads, held, width // heads),
+        (batch, heads, sequence, total),
+    ]
 
 
 @shape_rule("GroupQueryAttention", domain=_MS)
 def group_query_attention(call: Call) -> list[Shape]:
-    """[batch, sequence, hidden], and the present key and value [batch, kv heads, total, head size]."""
+    """[batch, sequence, hidden], the present key and value [batch, kv heads, total, head size], and the scores."""
     batch, sequence, hidden = call.ranked(0, 3)
     heads, groups = call.number("num_heads", 1), call.number("kv_num_heads", 1)
     size = hidden // heads if call.has(1) else hidden // (heads + 2 * groups)
@@ -164,7 +174,9 @@ def group_query_attention(call: Call) -> list[Shape]:
     else:
         total = sequence
     present = (batch, groups, total, size)
-    return [(batch, sequence, size * heads), present, present]
+    length = call.scalar(6)
+    scores = (batch, heads, sequence, call.fresh(3, 3) if length is None else length)
+    return [(batch, sequence, size * heads), present, present, scores]
 
 
 @shape_rule("BiasSplitGelu", domain=_MS)

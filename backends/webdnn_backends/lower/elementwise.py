@@ -233,6 +233,17 @@ def _swish(context: NodeContext, x: Expr) -> Expr:
     return apply(Op.MUL, x, sigmoid(apply(Op.MUL, x, like(x, context.attribute("alpha", 1.0)))))
 
 
+@lowering("SwiGLU", since=28)
+def _swiglu(context: NodeContext) -> None:
+    alpha = context.attribute("alpha", 1.0)
+
+    def body(i: tuple[Expr, ...]) -> Expr:
+        a = context.element(0, i)
+        return apply(Op.MUL, apply(Op.MUL, a, sigmoid(apply(Op.MUL, a, like(a, alpha)))), context.element(1, i))
+
+    context.emit(body)
+
+
 @activation("Gelu")
 def _gelu(context: NodeContext, x: Expr) -> Expr:
     return gelu_tanh(x) if context.attribute("approximate", "none") == "tanh" else gelu_erf(x)
