@@ -202,7 +202,8 @@ class Printer:
                     yield f"{indent}{self.row(row, array, at, self.value(value)).text};"
                     return
                 at = self.shared(at)
-                for lane, code in enumerate(self.lanes(value)):
+                crossing = any(isinstance(part, Lane | Load) for part in subexpressions(value))
+                for lane, code in enumerate(self.lanes(value, crossing)):
                     place = at if lane == 0 else Code(f"{at.at(SUM)} + {lane}", SUM)
                     yield f"{indent}{self.row(row, array, place, code).text};"
             case Local():
@@ -212,15 +213,15 @@ class Printer:
                 if value.lanes == 1:
                     yield f"{indent}{target} = {self.value(value).text};"
                     return
-                for lane, code in enumerate(self.lanes(value)):
+                crossing = any(isinstance(part, Lane) for part in subexpressions(value))
+                for lane, code in enumerate(self.lanes(value, crossing)):
                     yield f"{indent}{target}_{lane} = {code.text};"
             case _:
                 raise ValueError(f"kernel {self.kernel.name}: {type(statement).__name__} has no JavaScript form")
 
-    def lanes(self, value: Expr) -> list[Code]:
+    def lanes(self, value: Expr, crossing: bool) -> list[Code]:
         """All lanes; evaluated before any is written where a lane might read what another one writes."""
         codes = [self.value(value, lane) for lane in range(value.lanes)]
-        crossing = any(isinstance(part, Lane | Load) for part in subexpressions(value))
         return [self.shared(code) for code in codes] if crossing else codes
 
     def declare(self, local: Local, indent: str) -> Iterator[str]:

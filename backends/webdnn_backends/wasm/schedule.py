@@ -50,7 +50,7 @@ from webdnn_backends.te.simplify import IndexAlgebra, strides
 from webdnn_backends.te.tensors import Call, ConvHint, MatMulHint, Stage, Tensor
 from webdnn_backends.wasm.conv import Conv, conv2d, depthwise_conv2d, pack_conv_weights, pack_depthwise_weights
 from webdnn_backends.wasm.matmul import MatMul, matmul, pack_panels, pack_panels_kernel, row_products
-from webdnn_backends.wasm.tiles import PANEL, PLAIN, RELAXED
+from webdnn_backends.wasm.tiles import PANEL, PLAIN, RELAXED, Tile
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import Dim, ceil_div, free_symbols, product, symbol
 from webdnn_onnx.symbolic import substitute as substitute_dim
@@ -61,16 +61,18 @@ OPTIONS = GenericOptions(lanes=4, parallel=False)
 _FEWEST_ROWS = 4
 
 
-def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
-    """The kernels of a stage, or the reason why the generic schedule should take it."""
+def implement(
+    stage: Stage, context: ScheduleContext, tile: Tile = RELAXED, plain: Tile | None = PLAIN
+) -> Implementation | str:
+    """The kernels of a stage, or the reason why the generic schedule should take it. plain: of a second variant."""
     gathers = [part for part in subexpressions(stage.body) if isinstance(part, Read) and _is_gather(part)]
     if gathers:
         return f"positions in '{gathers[0].tensor}' are read from memory"
     match stage.hint:
         case ConvHint():
-            return _convolution(stage, stage.hint, context)
+            return _convolution(stage, stage.hint, context, tile, plain)
         case MatMulHint():
-            return _product(stage, context)
+            return _product(stage, context, tile, plain)
         case _:
             return "the generic schedule serves it as well"
 
@@ -267,7 +269,9 @@ def _flat(writer: _Writer, parts: Sequence[Expr], places: Sequence[Expr], axes: 
 # convolutions
 
 
-def _convolution(stage: Stage, hint: ConvHint, context: ScheduleContext) -> Implementation | str:
+def _convolution(
+    stage: Stage, hint: ConvHint, context: ScheduleContext, tile: Tile, plain_tile: Tile | None
+) -> Implementation | str:
     reduce = _only_sum(stage)
     if len(hint.kernel) != 2:
         return f"a convolution over {len(hint.kernel)} axes"
@@ -287,9 +291,11 @@ def _convolution(stage: Stage, hint: ConvHint, context: ScheduleContext) -> Impl
         writer.context = context
     conv, packed = _conv(axes, hint, writer, reduce, x, copy is None)
     if conv.group == conv.channels == conv.out_channels and conv.group > 1:
-        kernel = plain = depthwise_conv2d(conv)
+        kernel = depthwise_conv2d(conv)
+        plain = None if plain_tile is None else kernel
     else:
-        kernel, plain = conv2d(conv, RELAXED), conv2d(conv, PLAIN)
+        kernel = conv2d(conv, tile)
+        plain = None if plain_tile is None else conv2d(conv, plain_tile)
     calls = [writer.call(kernel, plain)]
     if copy is not None:
         calls.insert(0, generic(copy, context, OPTIONS))
@@ -406,7 +412,7 @@ def _pack_convolution(weights: npt.NDArray[Any], group: int | None) -> npt.NDArr
 # matrix products
 
 
-def _product(stage: Stage, context: ScheduleContext) -> Implementation | str:
+def _product(stage: Stage, context: ScheduleContext, tile: Tile, plain: Tile | None) -> Implementation | str:
     reduce = _only_sum(stage)
     if reduce is None or len(reduce.axes) != 1 or not _simple(_outside(stage, reduce)):
         return "what is fused with the matrix product is no epilogue"
@@ -420,7 +426,7 @@ def _product(stage: Stage, context: ScheduleContext) -> Implementation | str:
     sides = _sides(stage, one, other)
     if isinstance(sides, str):
         return sides
-    return _Product(stage, context, reduce, *sides).implementation()
+    return _Product(stage, context, reduce, *sides, tile, plain).implementation()
 
 
 def _sides(stage: Stage, one: Read, other: Read) -> tuple[Read, Read] | str:
@@ -449,6 +455,8 @@ class _Product:
     reduce: Reduce
     left: Read
     right: Read
+    tile: Tile
+    plain: Tile | None
 
     def implementation(self) -> Implementation | str:
         writer = _Writer(self.stage, self.context)
@@ -493,7 +501,8 @@ class _Product:
         if panels is None:
             kernel = row_products(multiplication, self._right_element(writer, last, depth))
             return Implementation((writer.call(kernel, None),))
-        call = writer.call(matmul(multiplication, RELAXED), matmul(multiplication, PLAIN))
+        plain = None if self.plain is None else matmul(multiplication, self.plain)
+        call = writer.call(matmul(multiplication, self.tile), plain)
         calls = (call,) if pack is None else (pack, call)
         return Implementation(calls, () if pack is None else (panels,), () if packed is None else (packed,))
 

@@ -37,15 +37,19 @@ COMMON_ROWS = 12
 """Both tiles divide it, so that tasks of this many rows are the same in every module."""
 
 _VECTOR = 4
-_MOST_REGISTERS = 12
 _ENOUGH_CHAINS = 8
 
 
 @dataclass(frozen=True)
 class Tile:
-    """rows of the largest tile. Both tiles divide 12 rows, so that tasks are the same in every module."""
+    """rows and vectors of four columns of the largest tile; all tiles divide 12 rows, so that tasks are the same in
+    every module. most_registers: how many accumulators a small tile may be doubled to. unroll: how often the innermost
+    loop is written out."""
 
     rows: int
+    vectors: int = 2
+    most_registers: int = 16
+    unroll: int = 2
 
 
 RELAXED = Tile(6)
@@ -69,7 +73,6 @@ class Operands:
     right: Callable[[Expr, tuple[Expr, ...], int], Expr]
     store: Callable[[Expr, Expr, Expr], tuple[Stmt, ...]]
     handles: Callable[[Expr, int], tuple[Sequence[Stmt], Sequence[Expr]]] | None = None
-    unroll: int = 2
 
 
 def product_tasks(
@@ -174,7 +177,7 @@ class _Task:
         """The tiles of one panel; columns: how many there are (None: all)."""
         most = self.tile.rows
         vectors = -(-columns // _VECTOR) if isinstance(columns, int) else 2
-        if vectors == 1 and most * 2 <= COMMON_ROWS and self.rows % (most * 2) == 0:
+        if vectors < self.tile.vectors and most * 2 <= COMMON_ROWS and self.rows % (most * 2) == 0:
             most *= 2
         tiles = floor_div(rows_here, most)
         out: list[Stmt] = []
@@ -212,20 +215,32 @@ class _Task:
         if self.operands.handles is not None:
             declared, handles = self.operands.handles(first, rows)
             out += declared
-        places = [[self._partial(at, r, slot, v) for v in range(vectors)] for r in range(rows)]
-        start = (lambda r, v: Load("partial", places[r][v], Scalar.F32, 4)) if self.blocked else None
-        out += _sum(self.operands, handles, vectors, panel, start)
-        results = [[_accumulator(0, r, v) for v in range(vectors)] for r in range(rows)]
+        for begin in range(0, vectors, self.tile.vectors):
+            group = range(begin, min(begin + self.tile.vectors, vectors))
+            out += self._tile_columns(handles, group, at, panel, slot, columns)
+        return tuple(out)
+
+    def _tile_columns(
+        self, handles: Sequence[Expr], vectors: range, at: Expr, panel: Expr, slot: Expr, columns: int | Expr | None
+    ) -> list[Stmt]:
+        """The sums of some neighbouring vectors of a tile, and what becomes of them."""
+        rows, first = range(len(handles)), add(self.first_row, at)
+
+        def place(r: int, v: int) -> Expr:
+            return self._partial(at, r, slot, v)
+
+        start = (lambda r, v: Load("partial", place(r, v), Scalar.F32, 4)) if self.blocked else None
+        out = _sum(self.operands, handles, vectors, panel, start, self.tile)
         final: list[Stmt] = []
-        for r in range(rows):
-            for v in range(vectors):
+        for r in rows:
+            for v in vectors:
                 n = add(mul(panel, PANEL), v * _VECTOR)
-                final += self._store(add(first, r), n, results[r][v], v, columns)
+                final += self._store(add(first, r), n, _accumulator(0, r, v), v, columns)
         if not self.blocked:
-            return (*out, *final)
-        keep = tuple(Store("partial", places[r][v], results[r][v]) for r in range(rows) for v in range(vectors))
+            return [*out, *final]
+        keep = tuple(Store("partial", place(r, v), _accumulator(0, r, v)) for r in rows for v in vectors)
         last = Apply(Op.EQ, (Var("kb"), sub(self.blocks, 1)))
-        return (*out, If(last, tuple(final), keep))
+        return [*out, If(last, tuple(final), keep)]
 
     def _partial(self, at: Expr, row: int, slot: Expr, vector: int) -> Expr:
         return add(mul(add(mul(slot, self.rows), add(at, row)), PANEL), vector * _VECTOR)
@@ -251,25 +266,26 @@ def _accumulator(chain: int, row: int, vector: int) -> Var:
 def _sum(
     operands: Operands,
     rows: Sequence[Expr],
-    vectors: int,
+    vectors: range,
     panel: Expr,
     start: Callable[[int, int], Expr] | None,
+    tile: Tile,
 ) -> list[Stmt]:
     """Registers sum0_r_v = start + the whole sum. Few registers are doubled, so that additions need not wait."""
-    size = len(rows) * vectors
+    size = len(rows) * len(vectors)
     chains = 1
-    while size * chains < _ENOUGH_CHAINS and size * chains * 2 <= _MOST_REGISTERS + _VECTOR:
+    while size * chains < _ENOUGH_CHAINS and size * chains * 2 <= tile.most_registers:
         chains *= 2
     zero = Splat(Const(0.0, Scalar.F32))
     out: list[Stmt] = []
     for chain in range(chains):
         for r in range(len(rows)):
-            for v in range(vectors):
+            for v in vectors:
                 first = start(r, v) if start is not None and chain == 0 else zero
                 out.append(Local(_accumulator(chain, r, v).name, Scalar.F32, first, lanes=4))
-    out += _reduction(operands, rows, vectors, panel, max(chains, operands.unroll), chains)
+    out += _reduction(operands, rows, vectors, panel, max(chains, tile.unroll), chains)
     for r in range(len(rows)):
-        for v in range(vectors):
+        for v in vectors:
             for chain in range(1, chains):
                 total = Apply(Op.ADD, (_accumulator(0, r, v), _accumulator(chain, r, v)))
                 out.append(Assign(_accumulator(0, r, v).name, total))
@@ -277,7 +293,7 @@ def _sum(
 
 
 def _reduction(
-    operands: Operands, rows: Sequence[Expr], vectors: int, panel: Expr, unroll: int, chains: int
+    operands: Operands, rows: Sequence[Expr], vectors: range, panel: Expr, unroll: int, chains: int
 ) -> list[Stmt]:
     """The nest of loops over k, the innermost written out `unroll` times, with what is left over after it."""
     *outer, inner = operands.reduce
@@ -288,7 +304,7 @@ def _reduction(
         out: list[Stmt] = []
         for r, row in enumerate(rows):
             left = Splat(operands.left(row, (*prefix, k)))
-            for v in range(vectors):
+            for v in vectors:
                 accumulator = _accumulator(chain, r, v)
                 right = operands.right(panel, (*prefix, k), v)
                 out.append(Assign(accumulator.name, Apply(Op.FMA, (left, right, accumulator))))
