@@ -1,11 +1,13 @@
 """The NumPy reference beside onnx.reference: time and memory.
 
-    python -m benchmarks.reference [--suite] [--model NAME|PATH ...] [--rounds N] [--theirs N] [--memory]
+    python -m benchmarks.reference [--suite] [--model NAME|PATH ...] [--rounds N] [--theirs N] [--cpu] [--memory]
 
 One of ours and one of theirs in turn in one process; medians and their ratio. A model is measured cold: the interpreter
 is made from the file's bytes and run once. --suite runs every node case of the onnx package through both; a case that
-one of them cannot run is left out for both. --memory runs each model in a process of its own and compares the peak of
-what is allocated with the largest set of live values, which follows from the graph and the observed values.
+one of them cannot run is left out for both. --cpu counts processor time, which neighbours on a shared machine disturb
+less; set OPENBLAS_NUM_THREADS=1 with it, for threads that wait also count. --memory runs each model in a process of its
+own and compares the peak of what is allocated with the largest set of live values, which follows from the graph and the
+observed values.
 
 NAME is one of the light models of the onnx package (resnet50, vgg19 ...): real architectures, made-up weights.
 """
@@ -52,26 +54,26 @@ def feeds_of(data: bytes) -> dict[str, Any]:
     return feeds
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
+def seconds(clock: Callable[[], float], call: Callable[[], Any]) -> float:
+    """How long one call takes by a clock."""
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def compare_model(path: Path, rounds: int, theirs: int) -> dict[str, Any]:
+def compare_model(path: Path, rounds: int, theirs: int, clock: Callable[[], float]) -> dict[str, Any]:
     """Median seconds of both, cold, taken in turn. theirs: in how many of the rounds theirs takes part."""
     data = path.read_bytes()
     feeds = feeds_of(data)
     own, other = [], []
     for index in range(rounds):
-        own.append(seconds(lambda: Interpreter(data).run(feeds)))
+        own.append(seconds(clock, lambda: Interpreter(data).run(feeds)))
         if index < theirs:
-            other.append(seconds(lambda: ReferenceEvaluator(onnx.load_from_string(data)).run(None, feeds)))
+            other.append(seconds(clock, lambda: ReferenceEvaluator(onnx.load_from_string(data)).run(None, feeds)))
     return _row(path.stem, own, other)
 
 
-def compare_suite(rounds: int) -> dict[str, Any]:
+def compare_suite(rounds: int, clock: Callable[[], float]) -> dict[str, Any]:
     """Median seconds of both over all node cases that both can run, the making of the interpreters included."""
     cases = []
     for case in load_model_tests(kind="node"):
@@ -83,8 +85,8 @@ def compare_suite(rounds: int) -> dict[str, Any]:
             cases.append((case.model, feeds))
     own, other = [], []
     for _ in range(rounds):
-        own.append(seconds(lambda: [_our_case(model, feeds) for model, feeds in cases]))
-        other.append(seconds(lambda: [_their_case(model, feeds) for model, feeds in cases]))
+        own.append(seconds(clock, lambda: [_our_case(model, feeds) for model, feeds in cases]))
+        other.append(seconds(clock, lambda: [_their_case(model, feeds) for model, feeds in cases]))
     return _row(f"node suite, {len(cases)} cases", own, other)
 
 
@@ -145,14 +147,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="measurements of ours")
     parser.add_argument("--theirs", type=int, default=1, help="measurements of theirs, which takes up to half a minute")
     parser.add_argument("--memory", action="store_true", help="peak memory of ours instead of times")
+    parser.add_argument("--cpu", action="store_true", help="processor time instead of elapsed time")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     options = parser.parse_args(arguments)
     models = [path_of(model) for model in options.model or (() if options.suite else MODELS)]
+    clock = time.process_time if options.cpu else time.perf_counter
     if options.suite:
-        _print(compare_suite(options.rounds), options.json)
+        _print(compare_suite(options.rounds, clock), options.json)
     for path in models:
         if not options.memory:
-            _print(compare_model(path, options.rounds, max(1, options.theirs)), options.json)
+            _print(compare_model(path, options.rounds, max(1, options.theirs), clock), options.json)
         elif len(models) == 1:
             _print(measure_memory(path), options.json)
         else:

@@ -151,5 +151,6 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     except OSError as error:
         raise InvalidModelError(f"--input {path}: {(error.strerror or str(error)).lower()}") from None
     except Exception as error:  # noqa: BLE001  # a damaged archive raises whatever its reader stumbles over
-        raise InvalidModelError(f"--input {path}: cannot be read: {' '.join(str(error).split())}") from None
+        reason = type(error).__name__ if "pickle" in str(error) else " ".join(str(error).split())
+        raise InvalidModelError(f"--input {path}: cannot be read as {path.suffix}: {reason}") from None
     raise InvalidModelError(f"--input {path}: expected .npz, .npy or .pb, got '{path.suffix}'")

@@ -38,6 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"runMs": elapsed, "outputs": summaries(outputs)}))
         return 0
+    drawn = [f"{name} {value.dtype}{list(value.shape)}" for name, value in inputs.items() if name not in given]
+    if drawn:
+        print(f"seeded inputs: {', '.join(drawn)}")
     print(f"reference: {len(graph.nodes)} nodes in {format_ms(elapsed)}")
     if arguments.output is None:
         print_outputs(outputs)
