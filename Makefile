@@ -35,8 +35,8 @@ format: $(STAMPS)/python ## rewrite the sources as ruff formats them
 bench: setup $(STAMPS)/peers ## beside onnxruntime-web in one page of a real browser
 	$(BIN)/python -m benchmarks.web
 
-conformance: setup ## the ONNX node suite, on the reference and on every backend
-	$(BIN)/python -m webdnn_conformance
+conformance: setup ## the suites on every backend in Chromium, judged by the reference; a page in report/
+	$(BIN)/webdnn conformance --suite onnx,historical,contrib --html report --json report/report.json
 
 build: setup ## wheel and source archive in dist/
 	$(BIN)/python -m build --no-isolation

@@ -25,6 +25,8 @@ __all__ = ["Finding", "Tolerance", "against_reference", "against_suite", "tolera
 
 Array = npt.NDArray[Any]
 
+_SMALL = 2.0**-8
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -163,8 +165,9 @@ def _floats(where: str, got: Array, want: Array, tolerance: Tolerance) -> Findin
     allowed = (ulps <= tolerance.ulp) | (difference <= tolerance.scale * largest)
     worst_ulp, worst = float(ulps.max()), float(difference.max())
     if bool(allowed.all()):
-        # Cancellation leaves few correct digits of a small value: units count where the value is not small.
-        significant = np.abs(b) > tolerance.scale * largest
+        # Cancellation leaves few correct digits of a small value: where a share of the largest is allowed, units count
+        # for values that are not small beside it.
+        significant = np.abs(b) >= (largest * _SMALL if tolerance.scale else 0.0)
         return Finding(float(np.max(ulps[significant], initial=0.0)), worst)
     place = np.unravel_index(int(np.argmax(np.where(allowed, -1.0, difference))), a.shape)
     index = [int(axis) for axis in place][: want.ndim]

@@ -60,7 +60,7 @@ function floats(where, got, want, [ulps, scale]) {
     const difference = finite ? Math.abs(x[index] - y[index]) : Infinity;
     if (apart > ulps && difference > scale * largest)
       return { ulp: apart, message: `${where} at ${index}: expected ${y[index]}, got ${x[index]} (${apart} ULP, allowed ${ulps})` };
-    if (Math.abs(y[index]) > scale * largest) most = Math.max(most, apart);
+    if (!scale || Math.abs(y[index]) >= largest / 256) most = Math.max(most, apart);
   }
   return { ulp: most, message: "" };
 }
