@@ -8,6 +8,7 @@ from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import ShapeError
 from webdnn_reference.numeric import Array, narrow, unidirectional, widen, widen_integer
 from webdnn_reference.ops.contrib_activations import MS
+from webdnn_reference.ops.linear_algebra import matrix_product
 from webdnn_reference.ops.quantization import (
     dequantize_linear_13,
     dynamic_quantize_linear,
@@ -78,7 +79,7 @@ def matmul_integer_to_float(
 def matmul_integer16(A: Array, B: Array) -> Array:
     """The product of 16-bit integer matrices in 32 bits, which wraps. A, B: int16 or uint16 -> int32 or uint32."""
     kind = np.uint32 if A.dtype == B.dtype == np.uint16 else np.int32
-    return np.asarray(np.matmul(A.astype(np.int64), B.astype(np.int64)).astype(kind))
+    return matrix_product(A.astype(np.int64), B.astype(np.int64)).astype(kind)
 
 
 @op("QGemm", 1, domain=MS)
