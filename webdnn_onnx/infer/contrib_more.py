@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Shape, TensorType, Type
 from webdnn_onnx.infer.call import Call
+from webdnn_onnx.infer.convolution import window_sizes
 from webdnn_onnx.infer.movement import unknown
 from webdnn_onnx.infer.registry import rule, shape_rule
 from webdnn_onnx.infer.shapes import broadcast
@@ -221,6 +222,32 @@ def q_linear_reduce_mean(call: Call) -> list[Shape]:
     if call.number("keepdims", 1):
         return [tuple(1 if axis in axes else size for axis, size in enumerate(shape))]
     return [tuple(size for axis, size in enumerate(shape) if axis not in axes)]
+
+
+@shape_rule(("QLinearAveragePool", "NhwcMaxPool"), domain=_MS)
+def channels_last_pool(call: Call) -> list[Shape]:
+    """[N, C, windows..], or [N, windows.., C] with channels last."""
+    x = call.at_least(0, 3)
+    last = call.node.op == "NhwcMaxPool" or call.number("channels_last", 0)
+    kernel = call.numbers("kernel_shape") or ()
+    sizes = window_sizes(call, x[1:-1] if last else x[2:], kernel, ceil=bool(call.number("ceil_mode", 0)))
+    return [(x[0], *sizes, x[-1]) if last else (*x[:2], *sizes)]
+
+
+@shape_rule("QLinearConv", domain=_MS, dtype=7)
+def q_linear_conv(call: Call) -> list[Shape]:
+    """As Conv of inputs 0 and 3, which may have its channels last."""
+    x, weights = call.at_least(0, 3), call.at_least(3, 3)
+    last = call.number("channels_last", 0)
+    sizes = window_sizes(call, x[1:-1] if last else x[2:], weights[2:])
+    return [(x[0], *sizes, weights[0]) if last else (x[0], weights[0], *sizes)]
+
+
+@shape_rule("NhwcFusedConv", domain=_MS)
+def nhwc_fused_conv(call: Call) -> list[Shape]:
+    """[N, windows.., M] for X [N, D.., C] and W [M, C/group, k..]."""
+    x, weights = call.at_least(0, 3), call.at_least(1, 3)
+    return [(x[0], *window_sizes(call, x[1:-1], weights[2:]), weights[0])]
 
 
 @shape_rule(("MoE", "QMoE"), domain=_MS)

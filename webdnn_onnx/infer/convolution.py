@@ -9,7 +9,7 @@ from webdnn_onnx.infer.registry import shape_rule
 from webdnn_onnx.infer.shapes import windows
 from webdnn_onnx.symbolic import Dim
 
-__all__: list[str] = []
+__all__ = ["window_sizes"]
 
 
 def _spatial(call: Call, name: str, default: int, count: int) -> tuple[int, ...]:
@@ -24,7 +24,8 @@ def _pads(call: Call, count: int) -> list[tuple[int, int]]:
     return list(zip(pads[:count], pads[count:], strict=True))
 
 
-def _windows(call: Call, sizes: Shape, kernel: Shape, dilated: bool = True, ceil: bool = False) -> Shape:
+def window_sizes(call: Call, sizes: Shape, kernel: Shape, dilated: bool = True, ceil: bool = False) -> Shape:
+    """How many windows of a kernel lie along each spatial axis, by the node's strides, dilations and padding."""
     count = len(sizes)
     if len(kernel) != count:
         raise call.shape_error("kernel", f"{count} spatial axes", show(kernel))
@@ -46,7 +47,7 @@ def _convolution(call: Call, data: int, weight: int) -> Shape:
     if isinstance(x[1], int) and isinstance(w[1], int) and x[1] != w[1] * group:
         raise call.shape_error("W channels", f"{x[1]} / group {group}", str(w[1]))
     kernel: Shape = call.numbers("kernel_shape") or w[2:]
-    return (x[0], w[0], *_windows(call, x[2:], kernel))
+    return (x[0], w[0], *window_sizes(call, x[2:], kernel))
 
 
 @shape_rule("Conv", same=(0, 1, 2))
@@ -113,7 +114,7 @@ def pool(call: Call) -> list[Shape]:
     kernel = call.numbers("kernel_shape")
     if kernel is None:
         raise call.shape_error("attribute 'kernel_shape'", "one size for each spatial axis", "none")
-    result = (*x[:2], *_windows(call, x[2:], kernel, ceil=bool(call.number("ceil_mode", 0))))
+    result = (*x[:2], *window_sizes(call, x[2:], kernel, ceil=bool(call.number("ceil_mode", 0))))
     return [result, result]
 
 

@@ -11,7 +11,7 @@ from webdnn_backends.ir.build import add, apply, cast, const, floor_div, floor_m
 from webdnn_backends.ir.loops import Const, Expr
 from webdnn_backends.ir.scalars import Op, Scalar, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
-from webdnn_backends.lower.contraction import convolution, gemm, scaled
+from webdnn_backends.lower.contraction import convolution, gemm, scaled, window
 from webdnn_backends.lower.contrib_activations import fused_activation
 from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.formulas import all_of, as_type, below, less, minus, plus, times, wide_dtype
@@ -256,5 +256,34 @@ def _matmul_integer16(context: NodeContext) -> None:
             return times(x, as_type(to, context.element(1, at(right, [*k, i[-1]]))))
 
         return context.sum([left[-1]], product)
+
+    context.emit(body)
+
+
+@lowering("NhwcFusedConv", domain=MS)
+def _nhwc_fused_conv(context: NodeContext) -> None:
+    activate = fused_activation(context, context.attribute("activation_params", ()))
+    shape, weights, outputs = context.shape(0), context.shape(1), context.output().shape[1:-1]
+    kernel = tuple(size for size in weights[2:] if isinstance(size, int))
+    if len(kernel) != len(weights) - 2:
+        raise context.unsupported("a kernel of unknown size")
+    span = window(context, kernel, shape[1:-1], outputs)
+    group, depth = context.attribute("group", 1), weights[1]
+    width = weights[0] // group
+
+    def body(i: Indices) -> Expr:
+        def term(k: Indices) -> Expr:
+            channel = k[0]
+            if group != 1:
+                channel = add(mul(floor_div(i[-1], build.dim(width)), build.dim(depth)), k[0])
+            places = [span.position(axis, i[1 + axis], k[1 + axis]) for axis in range(len(kernel))]
+            inside = all_of(*(below(place, size) for place, size in zip(places, shape[1:-1], strict=True)))
+            value = times(context.element(0, [i[0], *places, channel]), context.element(1, [i[-1], *k]))
+            return build.select(inside, value, const(0, value.type))
+
+        total = context.sum([depth, *kernel], term)
+        if context.has(2):
+            total = plus(total, context.element(2, [i[-1]]))
+        return activate(plus(total, context.element(3, i)) if context.has(3) else total)
 
     context.emit(body)
