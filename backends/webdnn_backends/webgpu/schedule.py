@@ -36,6 +36,7 @@ from webdnn_backends.te.epilogue import Arguments, Epilogue, is_plain, only_sum,
 from webdnn_backends.te.implementation import Implementation, PackedConstant, ScheduleContext
 from webdnn_backends.te.naming import stage_name
 from webdnn_backends.te.tensors import ConvHint, MatMulHint, Stage, Tensor
+from webdnn_backends.webgpu.rows import row_schedule
 from webdnn_backends.webgpu.tiles import Product, choose_tile, row_product, tiled_product
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import product
@@ -47,8 +48,18 @@ _FEW_ROWS = 8
 
 def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
     """The kernel of a stage, or the reason why the generic schedule should take it."""
-    if not isinstance(stage.hint, ConvHint | MatMulHint):
-        return "the generic schedule serves it as well"
+    if isinstance(stage.hint, ConvHint):
+        return _contraction(stage, context)
+    if isinstance(stage.hint, MatMulHint):
+        found = _contraction(stage, context)
+        if isinstance(found, Implementation):
+            return found
+        rows = row_schedule(stage, context)
+        return f"{found}; {rows}" if isinstance(rows, str) else rows
+    return row_schedule(stage, context)
+
+
+def _contraction(stage: Stage, context: ScheduleContext) -> Implementation | str:
     reduce = only_sum(stage)
     if reduce is None or not all(map(is_plain, outside(stage, reduce))):
         return "what is fused with the sum is no epilogue"
