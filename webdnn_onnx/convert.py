@@ -103,7 +103,7 @@ def prepare(
 
     Raises InvalidModelError, UnsupportedOpError, ShapeError or DTypeError as the stages do.
     """
-    from webdnn_onnx.infer import analyse
+    from webdnn_onnx.infer import analyse_ranks
     from webdnn_onnx.load import load
     from webdnn_onnx.passes import Log, optimize
     from webdnn_onnx.specialize import specialize
@@ -118,7 +118,7 @@ def prepare(
     if missing:
         more = f" (and {len(missing) - 1} more operators: webdnn inspect lists them)" if len(missing) > 1 else ""
         raise UnsupportedOpError(missing[0] + more)
-    analysis = analyse(graph)
+    analysis = analyse_ranks(graph)
     return analysis.graph, lower_graph(analysis.graph, analysis.elements)
 
 

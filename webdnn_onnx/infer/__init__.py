@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from webdnn_onnx.graph import Graph
 from webdnn_onnx.infer.engine import Inference, analyse
+from webdnn_onnx.infer.ranks import analyse_ranks
 from webdnn_onnx.infer.registry import element_rule, rule, shape_rule
 from webdnn_onnx.symbolic import Dim
 
-__all__ = ["Inference", "analyse", "element_rule", "infer", "known_elements", "rule", "shape_rule"]
+__all__ = ["Inference", "analyse", "analyse_ranks", "element_rule", "infer", "known_elements", "rule", "shape_rule"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from webdnn_onnx.dtypes import DType
@@ -72,7 +73,8 @@ def _outside(kind: Type | None, scope: Scope, call: Call, output: int, shift: in
 def if_(call: Call) -> Sequence[Type | None]:
     """What both branches agree on; a dimension in which they differ is known once the branch has run.
 
-    A branch that contradicts the sizes around it cannot be taken with them: the other one then decides.
+    A branch that contradicts the sizes around it cannot be taken with them: the other one then decides, and this one
+    becomes a graph without outputs whose name says why.
     """
     branches: list[list[Type | None]] = []
     known = call.known(0)
@@ -86,6 +88,7 @@ def if_(call: Call) -> Sequence[Type | None]:
             inferred, scope = call.nested(graph, call.scope, (), ())
         except ShapeError as error:
             errors.append(error)
+            call.graphs[name] = replace(graph, nodes=(), outputs=(), name=str(error))
             continue
         call.graphs[name] = inferred
         types = [_outside(value.type, scope, call, index) for index, value in enumerate(inferred.outputs)]

@@ -14,7 +14,7 @@ from webdnn_backends.lower.context import NodeContext
 from webdnn_backends.lower.program import lower_nodes
 from webdnn_backends.lower.registry import lowering
 from webdnn_backends.lower.state import LoweringState
-from webdnn_backends.te.tensors import Copy, If, Item, Loop, Stage, Tensor
+from webdnn_backends.te.tensors import Copy, Host, If, Item, Loop, Stage, Tensor
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Graph
 
@@ -25,7 +25,7 @@ __all__: list[str] = []
 def _if(context: NodeContext) -> None:
     state = context.state
     landed = [state.landing(name) if name else None for name in context.node.outputs]
-    branches = [_branch(state, _graph(context, name), landed) for name in ("then_branch", "else_branch")]
+    branches = [_branch(context, _graph(context, name), landed) for name in ("then_branch", "else_branch")]
     results = tuple(tensor.name for tensor in landed if tensor is not None)
     state.items.append(If(context.name(0), branches[0], branches[1], results, context.node.source))
     for name, tensor in zip(context.node.outputs, landed, strict=True):
@@ -39,7 +39,11 @@ def _graph(context: NodeContext, attribute: str) -> Graph:
     return graph
 
 
-def _branch(state: LoweringState, graph: Graph, landed: Sequence[Tensor | None]) -> tuple[Item, ...]:
+def _branch(context: NodeContext, graph: Graph, landed: Sequence[Tensor | None]) -> tuple[Item, ...]:
+    state = context.state
+    if len(graph.outputs) != len(landed):
+        reason = f"{context.where}: a branch that contradicts the sizes around it: {graph.name}"
+        return (Host("refuse", (), (), {"reason": reason}, context.node.source),)
     with state.scope(graph) as items:
         lower_nodes(state, graph)
         for value, tensor in zip(graph.outputs, landed, strict=True):

@@ -51,10 +51,12 @@ class LoweringState:
         self.scopes.append(Scope(graph, frozenset(defined)))
         outer, self.items = self.items, []
         bound, known = set(self.bound), dict(self.defined)
-        yield self.items
-        self.items = outer
-        self.bound, self.defined = bound, known
-        self.scopes.pop()
+        try:
+            yield self.items
+        finally:
+            self.items = outer
+            self.bound, self.defined = bound, known
+            self.scopes.pop()
 
     def fresh(self, prefix: str) -> str:
         """A name that no tensor has."""
