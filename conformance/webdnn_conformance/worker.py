@@ -170,6 +170,10 @@ class Worker:
 
 
 def _open(options: Options) -> Engine:
+    if options.endpoint:
+        from webdnn_conformance.remote import RemoteEngine
+
+        return RemoteEngine(options.endpoint)
     if options.engine == "node":
         return open_engine("node", modules=Path.cwd())
     return open_engine("chromium", gpu=options.gpu)

@@ -1,4 +1,4 @@
-"""The harness finds what is wrong: errors planted in each dialect, a lowering and the memory plan, blamed on the right case."""
+"""Errors planted in each dialect, a lowering and the memory plan are found, and blamed on the right case."""
 
 from __future__ import annotations
 

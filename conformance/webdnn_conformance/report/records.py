@@ -42,6 +42,7 @@ def run_record(run: Run) -> dict[str, Any]:
 
 def write_json(run: Run, path: Path) -> None:
     """Write a run's record to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(run_record(run), indent=1) + "\n")
 
 

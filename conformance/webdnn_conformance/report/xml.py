@@ -47,6 +47,7 @@ def write_junit(run: Run, path: Path) -> None:
         case = ElementTree.SubElement(suite, "testcase", classname="run", name="expectations")
         ElementTree.SubElement(case, "failure", message=_printable(problem))
     ElementTree.indent(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
     ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
 
 
