@@ -1,55 +1,25 @@
-"""Writes docs/operators.md: what the reference implements, from the registry and the docstrings, and what it does not.
-
-    python -m webdnn_reference.operators_page docs/operators.md
+"""What docs/operators.md says of the reference: an operator's meaning, from its docstring, and what is missing.
 
 Which operators exist says the onnx package, and for com.microsoft the installed onnxruntime.
 """
 
 from __future__ import annotations
 
-import argparse
 import inspect
-from collections.abc import Sequence
-from pathlib import Path
 
 import onnx.defs
 
 from webdnn_reference import ops  # registers every family
 from webdnn_reference.registry import OPERATORS
 
-__all__ = ["missing_contrib", "missing_versions", "page"]
+__all__ = ["meaning", "missing_contrib", "missing_versions"]
 
 assert ops.__name__  # the import is for its effect
 
 _CONTRIB = "com.microsoft"
-_INTRODUCTION = """\
-# Operators
-
-What the NumPy reference implements, by domain; the versions are those at which a meaning or a type list changed.
-Written by `python -m webdnn_reference.operators_page docs/operators.md`; a test keeps it current.
-"""
 
 
-def page() -> str:
-    """The text of docs/operators.md."""
-    sections = [_INTRODUCTION]
-    domains = sorted({domain for domain, *_ in OPERATORS})
-    for domain in domains:
-        names = sorted({op for owner, op, *_ in OPERATORS if owner == domain})
-        rows = [
-            f"| {op} | {', '.join(map(str, OPERATORS.versions(op, domain)))} | {_meaning(op, domain)} |" for op in names
-        ]
-        head = [f"## {domain or 'ai.onnx'}", "", f"{len(names)} operators.", ""]
-        head += ["| operator | versions | computes |", "|---|---|---|"]
-        sections.append("\n".join([*head, *rows]) + "\n")
-    onnx_missing = [f"- {text}" for text in missing_versions()]
-    sections.append("## Not implemented\n\n### ONNX\n\n" + ("\n".join(onnx_missing) or "Nothing.") + "\n")
-    contrib = "\n".join(f"- {name}" for name in missing_contrib())
-    sections.append(f"### {_CONTRIB}, of what onnxruntime computes on a CPU\n\n{contrib or 'Nothing.'}\n")
-    return "\n".join(sections)
-
-
-def _meaning(op: str, domain: str) -> str:
+def meaning(op: str, domain: str) -> str:
     """The first sentence of the newest version's docstring."""
     function = OPERATORS.get(op, OPERATORS.versions(op, domain)[-1], domain)
     text = inspect.getdoc(function) or ""
@@ -78,15 +48,3 @@ def missing_contrib() -> tuple[str, ...]:
         if kernel.domain == _CONTRIB and kernel.provider == "CPUExecutionProvider"
     }
     return tuple(sorted(name for name in kernels if not OPERATORS.versions(name, _CONTRIB)))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("path", type=Path)
-    parser.parse_args(arguments).path.write_text(page(), encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
