@@ -1,4 +1,4 @@
-"""Writes docs/operators.md: every operator and version, what the reference and the compiler have of it, what was measured.
+"""Writes docs/operators.md: every operator and version, what reference and compiler have of it, what was measured.
 
     python -m webdnn_conformance.operators docs/operators.md [--results report.json ...]     write it
     python -m webdnn_conformance.operators docs/operators.md --check                         1 if it is not current
@@ -33,10 +33,10 @@ _INTRODUCTION = """\
 # Operators
 
 Every operator and version that the NumPy reference implements, and what the compiler makes of it. Versions are those at
-which a meaning or a type list changed; a version in brackets has no lowering yet. Under a backend: cases of the onnx,
-historical and contrib suites that pass, of how many there are; `(n off)`: so many of them with steps in JavaScript. *yes*:
-it compiles, and no case is about it; *no*: it does not compile. Written by `python -m webdnn_conformance.operators
-docs/operators.md`; a test keeps it current. [conformance.md](conformance.md) says how cases are judged.
+which a meaning or a type list changed; a version in brackets has no lowering yet. Under a backend: how many cases pass,
+of how many there are; `(n off)`: so many of them with steps in JavaScript. *yes*: it compiles, and no case is about it;
+*no*: it does not compile. Written by `python -m webdnn_conformance.operators docs/operators.md`; a test keeps it
+current. [conformance.md](conformance.md) says how cases are judged.
 """
 
 Support: TypeAlias = Mapping[str, Mapping[str, Sequence[int]]]
@@ -125,10 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.check:
         current = given.path.is_file() and given.path.read_text(encoding="utf-8") == text
         if not current:
-            print(
-                f"{given.path}: expected what the registries say; run: python -m webdnn_conformance.operators docs/operators.md",
-                file=sys.stderr,
-            )
+            command = f"python -m webdnn_conformance.operators {given.path}"
+            print(f"{given.path}: expected what the registries say; run {command}", file=sys.stderr)
         return 0 if current else 1
     given.path.write_text(text, encoding="utf-8")
     return 0
