@@ -17,6 +17,7 @@ from webdnn_backends.lower.state import LoweringState
 from webdnn_backends.te.tensors import Copy, Host, If, Item, Loop, Stage, Tensor
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Graph
+from webdnn_onnx.symbolic import Dim
 
 __all__: list[str] = []
 
@@ -138,7 +139,7 @@ def _scan(context: NodeContext) -> None:
     out_axes = context.attribute("scan_output_axes", (0,) * outputs)
     out_reverse = context.attribute("scan_output_directions", (0,) * outputs)
     sequences = [_leading(state, name, axis) for name, axis in zip(scanned, axes, strict=True)]
-    trip = _count(state, sequences[0])
+    trip = _whole_number(state, state.tensors[sequences[0]].shape[0])
     initials = [state.tensor(name).name for name in context.node.inputs[:count]]
     stacks = [
         _output_stack(state, name, axis) for name, axis in zip(context.node.outputs[count:], out_axes, strict=True)
@@ -200,8 +201,64 @@ def _move(state: LoweringState, source: Tensor, target: Tensor, origin: int, pla
     state.items.append(Stage(target.name, axes, Read(source.name, tuple(indices), compute_type(source.dtype))))
 
 
-def _count(state: LoweringState, sequence: str) -> str:
-    """The length of a sequence's leading axis as an int64 scalar."""
+@lowering("Scan", since=8)
+def _scan_8(context: NodeContext) -> None:
+    """A scan for every element of the batch, which is axis 0; its length may be less than that of axis 1."""
+    state, body, source = context.state, _graph(context, "body"), context.node.source
+    inputs = context.attribute("num_scan_inputs", 1)
+    given = [state.tensor(name) for name in context.node.inputs[1:]]
+    count = len(given) - inputs
+    reverse = context.attribute("directions", (0,) * inputs)
+    batch, time = given[count].shape[:2]
+    slices = [state.add_tensor(tensor.name, tensor.dtype, tensor.shape[1:]) for tensor in given]
+    gather = [(whole.name, part.name, False) for whole, part in zip(given, slices, strict=True)]
+    if context.has(0):
+        length = state.add_tensor("length", DType.INT64, ())
+        gather.append((context.name(0), length.name, False))
+        trip = length.name
+    else:
+        trip = _whole_number(state, time)
+    with state.scope(body) as items:
+        states = [state.tensor(value.name).name for value in body.inputs[:count]]
+        elements = [state.tensor(value.name).name for value in body.inputs[count:]]
+        lower_nodes(state, body)
+        results = [state.tensor(value.name) for value in body.outputs]
+        initials = [part.name for part in slices[:count]]
+        news = [tensor.name for tensor in results[:count]]
+        carried = _carried(state, list(zip(initials, states, news, strict=True)))
+        inner = tuple(items)
+    stacks = [state.add_tensor("stack", tensor.dtype, (time, *tensor.shape)) for tensor in results[count:]]
+    cleared = [Copy(_zeros(state, stack), stack.name) for stack in stacks]
+    scan = Loop(
+        inner,
+        trip,
+        carried=carried,
+        gather=tuple(
+            (part.name, element, bool(flag))
+            for part, element, flag in zip(slices[count:], elements, reverse, strict=True)
+        ),
+        scatter=tuple((tensor.name, stack.name, False) for tensor, stack in zip(results[count:], stacks, strict=True)),
+        source=source,
+    )
+    finals = [*states, *(stack.name for stack in stacks)]
+    scatter = tuple(
+        (final, state.tensor(name).name, False)
+        for final, name in zip(finals, context.node.outputs, strict=True)
+        if name
+    )
+    rows = _whole_number(state, batch)
+    state.items.append(Loop((*cleared, scan), rows, gather=tuple(gather), scatter=scatter, source=source))
+
+
+def _zeros(state: LoweringState, like: Tensor) -> str:
+    tensor = state.add_tensor("zeros", like.dtype, like.shape)
+    axes = tuple(Axis(f"i{position}", extent) for position, extent in enumerate(like.shape))
+    state.items.append(Stage(tensor.name, axes, build.const(0, compute_type(like.dtype))))
+    return tensor.name
+
+
+def _whole_number(state: LoweringState, size: Dim) -> str:
+    """A size as an int64 scalar."""
     tensor = state.add_tensor("count", DType.INT64, ())
-    state.items.append(Stage(tensor.name, (), cast(DType.INT64, build.dim(state.tensors[sequence].shape[0]))))
+    state.items.append(Stage(tensor.name, (), cast(DType.INT64, build.dim(size))))
     return tensor.name
