@@ -4,9 +4,9 @@ PARALLEL loops become one flat number of invocations; WORKGROUP and INVOCATION l
 group 0 is buffer argument i; parameters are one uniform buffer at the binding after the last (docs/bundle-format.md).
 Tables state what is native and what is emulated: `operators`, `conversions`, `storage`.
 
-What the dialect cannot express it says (`objection`): 64-bit floats, vectors of 64-bit integers, and parallel extents
-that are read from memory. float16 is stored packed and computed as float32; a profile with the feature "shader-f16"
-is where native 16-bit floats will come in.
+What cannot run it says (`objection`): 64-bit floats, vectors of 64-bit integers, parallel extents that are read from
+memory, and more buffers than a device is certain to bind. float16 is stored packed and computed as float32; a profile
+with the feature "shader-f16" is where native 16-bit floats will come in.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ class WgslKernel:
 
 
 def objection(kernel: Kernel) -> str | None:
-    """Why WGSL cannot express the kernel, or None. Such a kernel runs as JavaScript on the host."""
+    """Why the kernel cannot run on every WebGPU device, or None. Such a kernel runs as JavaScript on the host."""
+    most = DEFAULT.max_storage_buffers_per_shader_stage
+    if len(kernel.buffers) > most:
+        return f"binds {len(kernel.buffers)} storage buffers, where {most} are certain"
     for buffer in kernel.buffers:
         if compute_type(buffer.dtype) is Scalar.F64:
             return f"buffer '{buffer.name}' holds float64, which WGSL has not"
@@ -77,12 +80,12 @@ def emit(kernel: Kernel, profile: DeviceProfile = DEFAULT) -> WgslKernel:
     for what is no loop IR.
     """
     verify(kernel)
-    reason = objection(kernel)
-    if reason is not None:
-        raise DTypeError(f"kernel {kernel.name}: expected what WGSL can express, but it {reason}; run it on the host")
     where = f"kernel {kernel.name}"
     limit = profile.max_storage_buffers_per_shader_stage
     profile.check(where, "storage buffers", len(kernel.buffers), limit)
+    reason = objection(kernel)
+    if reason is not None:
+        raise DTypeError(f"kernel {kernel.name}: expected what WGSL can express, but it {reason}; run it on the host")
     words = flat_words(kernel)
     mapping = map_kernel(kernel, profile, words)
     assert not isinstance(mapping, str), "an objection says so before"

@@ -32,8 +32,9 @@ class DeviceProfile:
             raise LimitError(f"{where}: {what}: expected at most {limit} (device profile '{self.name}'), got {got}")
 
     def check_buffer(self, where: str, bytes_: int) -> None:
-        """Raises LimitError if a buffer of that size cannot be bound."""
-        self.check(where, "bytes of a storage buffer", bytes_, self.max_storage_buffer_binding_size)
+        """Raises LimitError if a buffer of that size cannot be created or bound."""
+        limit = min(self.max_buffer_size, self.max_storage_buffer_binding_size)
+        self.check(where, "bytes of a storage buffer", bytes_, limit)
 
 
 DEFAULT = DeviceProfile("default")

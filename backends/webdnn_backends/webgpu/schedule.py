@@ -30,12 +30,14 @@ from webdnn_backends.ir.loops import (
     Var,
     subexpressions,
 )
-from webdnn_backends.ir.rewrite import free_variables, substitute
+from webdnn_backends.ir.rewrite import free_variables, reads, substitute
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.te.epilogue import Arguments, Epilogue, is_plain, only_sum, outside, split, stride
 from webdnn_backends.te.implementation import Implementation, PackedConstant, ScheduleContext
 from webdnn_backends.te.naming import stage_name
 from webdnn_backends.te.tensors import ConvHint, MatMulHint, Stage, Tensor
+from webdnn_backends.webgpu.depthwise import depthwise_schedule, is_depthwise
+from webdnn_backends.webgpu.profile import DEFAULT
 from webdnn_backends.webgpu.rows import row_schedule
 from webdnn_backends.webgpu.tiles import Product, choose_tile, row_product, tiled_product
 from webdnn_onnx.dtypes import DType
@@ -44,11 +46,18 @@ from webdnn_onnx.symbolic import product
 __all__ = ["implement"]
 
 _FEW_ROWS = 8
+_FEWEST_ROWS = 16
 
 
 def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
-    """The kernel of a stage, or the reason why the generic schedule should take it."""
+    """The kernels of a stage, or the reason why the generic schedule should take it.
+
+    Raises LimitError where a tensor is larger than a storage buffer may be.
+    """
+    _check_sizes(stage, context)
     if isinstance(stage.hint, ConvHint):
+        if is_depthwise(stage.hint, context):
+            return depthwise_schedule(stage, stage.hint, context)
         return _contraction(stage, context)
     if isinstance(stage.hint, MatMulHint):
         found = _contraction(stage, context)
@@ -57,6 +66,14 @@ def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
         rows = row_schedule(stage, context)
         return f"{found}; {rows}" if isinstance(rows, str) else rows
     return row_schedule(stage, context)
+
+
+def _check_sizes(stage: Stage, context: ScheduleContext) -> None:
+    """Raises LimitError where a tensor of the stage is larger than a storage buffer may be."""
+    for name in (stage.output, *dict.fromkeys(read.tensor for read in reads(stage.body))):
+        tensor = context.tensors[name]
+        if isinstance(tensor.elements, int):
+            DEFAULT.check_buffer(f"tensor '{name}'", -(-tensor.elements * tensor.dtype.bits // 8))
 
 
 def _contraction(stage: Stage, context: ScheduleContext) -> Implementation | str:
@@ -109,6 +126,10 @@ def _separate(stage: Stage, context: ScheduleContext, reduce: Reduce, left: Expr
     batch = [axis for axis in axes if axis.name in of_right and axis.name in of_left]
     rows = [axis for axis in axes if axis.name not in of_right]
     depth = tuple(axis for axis in reduce.axes if axis.extent != 1)
+    most = DEFAULT.max_compute_workgroups_per_dimension
+    for count in (product([axis.extent for axis in rows]) // _FEWEST_ROWS, product([axis.extent for axis in batch])):
+        if isinstance(count, int) and count > most:
+            return f"{count} workgroups in one dimension, where at most {most} are certain"
     return _Contraction(stage, context, reduce, left, read, right, tuple(rows), columns[0], tuple(batch), depth)
 
 

@@ -147,6 +147,9 @@ def test_limits_are_checked_when_a_kernel_is_compiled() -> None:
     wide = Loop("i", Const(512), (Store("y", AT, f32(0)),), LoopKind.INVOCATION_X)
     with pytest.raises(LimitError, match="workgroup size in x: expected at most 256"):
         emit(Kernel("wide", (Y,), ("n",), (Loop("g", N, (wide,), LoopKind.WORKGROUP_X),)))
+    assert objection(Kernel("many", (*many, *increment(N).buffers), ("n",), body)) == (
+        "binds 10 storage buffers, where 8 are certain"
+    )
     with pytest.raises(LimitError, match="bytes of a storage buffer"):
         DEFAULT.check_buffer("buffer w", 1 << 28)
 
