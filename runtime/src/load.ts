@@ -1,6 +1,7 @@
 // From a bundle's URL to a model: which backend, which files, all of them in parallel.
 
 import type { Backend } from "./backend.ts";
+import { isKnown } from "./dims.ts";
 import { BackendError, ModelError, WebDNNError, reasonOf } from "./errors.ts";
 import { Files, nodeModule, type Progress } from "./files.ts";
 import type { GPUChoice } from "./gpu-device.ts";
@@ -20,7 +21,7 @@ import { walkSteps } from "./plan.ts";
 import { ProgramRunner } from "./program.ts";
 import { WasmBackend, chooseModule } from "./wasm.ts";
 import { WebGPUBackend } from "./webgpu.ts";
-import { decodedBytes, loadWeights, weightFiles } from "./weights.ts";
+import { decodedBytes, loadWeights, storageBytes, weightFiles } from "./weights.ts";
 import { loadInWorker } from "./worker-client.ts";
 
 export type LoadOptions = GPUChoice & {
@@ -31,8 +32,8 @@ export type LoadOptions = GPUChoice & {
   /** Keep verified files in the Cache API under their hash (default true; there is none outside of browsers). */
   readonly cache?: boolean;
   /**
-   * Threads of the wasm backend; "auto" (default) goes by the number of cores. More than one needs a cross-origin
-   * isolated page.
+   * Threads of the wasm backend; "auto" (default) goes by the number of cores, and gives one to a tiny model. More than
+   * one needs a cross-origin isolated page.
    */
   readonly threads?: number | "auto";
   /** Where the weight shards are, when not beside model.json. */
@@ -139,7 +140,7 @@ async function open(name: BackendName, loading: Loading, fallbacks: readonly Fal
       `the bundle has no ${name} program: it was converted for ${Object.keys(manifest.programs).join(", ")}`,
     );
   const notes: string[] = [];
-  const threads = name === "wasm" ? threadCount(options.threads ?? "auto", manifest, notes) : 1;
+  const threads = name === "wasm" ? threadCount(options.threads ?? "auto", manifest, program, notes) : 1;
   if (threads > 1 && isPage()) {
     // A page's main thread may not wait for other threads: the whole model moves into a worker.
     try {
@@ -166,9 +167,27 @@ function isPage(): boolean {
   return typeof document !== "undefined";
 }
 
+/** Bytes that kernels name, below which a run is over before a worker has been told about it. */
+const TINY = 1 << 19;
+
+/** Whether the kernels of a program without control flow and late sizes name few bytes altogether. */
+function isTiny({ steps, buffers }: Program): boolean {
+  let bytes = 0;
+  for (const step of steps) {
+    if (!("run" in step)) return false;
+    for (const arg of step.args)
+      bytes += isKnown(buffers[arg].bytes, new Map()) ? storageBytes(buffers[arg]) : Infinity;
+  }
+  return bytes < TINY;
+}
+
 /** Threads to use; the reason why it is one is added to the notes. */
-function threadCount(wanted: number | "auto", manifest: Manifest, notes: string[]): number {
+function threadCount(wanted: number | "auto", manifest: Manifest, program: Program, notes: string[]): number {
   if (wanted === 1) return 1;
+  if (wanted === "auto" && isTiny(program)) {
+    notes.push("one thread: the model is too small to gain by more");
+    return 1;
+  }
   if (!Object.keys(manifest.files ?? {}).some((file) => file.endsWith(".threads.wasm"))) {
     if (wanted !== "auto") notes.push("one thread: the bundle was converted without threads");
     return 1;

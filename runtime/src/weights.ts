@@ -25,7 +25,8 @@ export function weightFiles(manifest: Manifest, program: Program): [file: string
   return shardsOf(program).map((shard) => [shards[shard].file, shards[shard].bytes]);
 }
 
-function storageBytes(buffer: Buffer): number {
+/** Bytes of a buffer whose size is constant. */
+export function storageBytes(buffer: Buffer): number {
   return evaluate(buffer.bytes, new Map());
 }
 
@@ -113,7 +114,12 @@ export async function loadWeights(
   const put = (index: number, weight: Weight, parts: readonly Bytes[]): void => {
     const storage = storages.get(index);
     if (!storage) return;
-    const decoded = decodeWeight(weight, parts, { bytes: storage.bytes, dtype: program.buffers[index].dtype });
+    const buffer = program.buffers[index];
+    if (weight.encoding === "fill" && backend.view) {
+      (backend.view(storage, buffer) as Float32Array).fill(weight.value);
+      return;
+    }
+    const decoded = decodeWeight(weight, parts, { bytes: storage.bytes, dtype: buffer.dtype });
     if (decoded.length > 0)
       backend.write(storage, 0, decoded.length > storage.bytes ? decoded.subarray(0, storage.bytes) : decoded);
   };

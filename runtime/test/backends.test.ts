@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { load } from "../src/index.ts";
 import type { Tensor } from "../src/index.ts";
-import { bundleFiles, writeBundle } from "./bundle.ts";
+import { bundleFiles, scaleManifest, scaleProgram, writeBundle } from "./bundle.ts";
 import { gpu, noGPU } from "./gpu.ts";
 
 const X = Float32Array.of(1, 1, 1, 2, 2, 2);
@@ -15,6 +15,21 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("a static program on %s",
     expect(y.dims).toEqual([2, 3]);
     expect(y.dtype).toBe("float32");
     expect([...y.data]).toEqual(Y);
+    await model.dispose();
+  });
+});
+
+describe.each([["js"], ["wasm"], ["webgpu"]] as const)("a weight of one value on %s", (backend) => {
+  test.skipIf(backend === "webgpu" && noGPU)("fills its buffer", async () => {
+    const manifest = scaleManifest();
+    const program = scaleProgram(backend);
+    const buffers = program.buffers.map((buffer) =>
+      buffer.weight ? { ...buffer, weight: { encoding: "fill" as const, value: 2.5 } } : buffer,
+    );
+    const url = await writeBundle(bundleFiles({ ...manifest, programs: { [backend]: { ...program, buffers } } }));
+    const model = await load(url, { backend, gpu, threads: 1 });
+    const { y } = (await model.run({ x: X })) as { y: Tensor<"float32"> };
+    expect([...y.data]).toEqual([3.5, 3.5, 3.5, 7, 7, 7]);
     await model.dispose();
   });
 });

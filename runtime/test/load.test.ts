@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { BackendError, IntegrityError, ModelError, load, type Progress, type Tensor } from "../src/index.ts";
-import { bundleFiles, writeBundle, WEIGHTS } from "./bundle.ts";
+import type { Program } from "../src/manifest.ts";
+import { bundleFiles, scaleManifest, writeBundle, WEIGHTS } from "./bundle.ts";
 import { serve } from "./server.ts";
 
 const X = new Float32Array(6).fill(1);
@@ -36,6 +37,24 @@ describe("over http", () => {
     const { url } = await serve(bundleFiles());
     expect(await result(`${url}model.json`)).toEqual(Y);
     expect(await result(url.slice(0, -1))).toEqual(Y);
+  });
+
+  test("a tiny model gets one thread unless more are asked for", async () => {
+    const url = await writeBundle();
+    const model = await load(url, { backend: "wasm" });
+    expect([model.threads, model.notes[0]]).toEqual([1, "one thread: the model is too small to gain by more"]);
+    const manifest = scaleManifest();
+    const wasm = manifest.programs.wasm as Program;
+    const large = { ...wasm, buffers: [...wasm.buffers, { ...wasm.buffers[2], bytes: 1 << 20, offset: 128 }] };
+    const steps = [...wasm.steps.slice(0, 1), { run: 0, args: [0, 1, 4], extent: 6 }, ...wasm.steps.slice(1)];
+    const other = await load(
+      await writeBundle(
+        bundleFiles({ ...manifest, programs: { wasm: { ...large, steps, arenaBytes: (1 << 20) + 128 } } }),
+      ),
+      { backend: "wasm", workerUrl: new URL("../dist/webdnn.worker.js", import.meta.url) },
+    );
+    expect(other.notes).not.toContain(model.notes[0]);
+    await other.dispose();
   });
 
   test("a server that is briefly overloaded is asked again", async () => {
