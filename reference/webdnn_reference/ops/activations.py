@@ -12,7 +12,7 @@ import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.erf import erf
-from webdnn_reference.numeric import Array, narrow, single, unidirectional, widen
+from webdnn_reference.numeric import Array, is_float, narrow, single, unidirectional, widen, wrap
 from webdnn_reference.registry import op
 
 __all__ = [
@@ -171,7 +171,7 @@ def shrink(input: Array, *, bias: float = 0.0, lambd: float = 0.5) -> Array:
     Spec: https://onnx.ai/onnx/operators/onnx__Shrink.html#shrink-9
     """
     x = widen(input)
-    shift = x.dtype.type(bias)
+    shift = x.dtype.type(bias) if is_float(x) else wrap(np.asarray(int(bias)), x.dtype)
     return narrow(np.where(x < -lambd, x + shift, np.where(x > lambd, x - shift, x.dtype.type(0))), input)
 
 

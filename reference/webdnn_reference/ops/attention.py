@@ -13,7 +13,7 @@ import numpy as np
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_onnx.graph import Graph
-from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.numeric import Array, narrow, unidirectional, widen
 from webdnn_reference.ops.attention_core import (
     in_precision,
     join_heads,
@@ -65,9 +65,15 @@ def attention(
     v = split_heads(V, kv_num_heads, "V")
     past = 0
     if past_key is not None and past_value is not None:
+        for name, cached, new in (("past_key", past_key, k), ("past_value", past_value, v)):
+            if cached.ndim != 4 or (*cached.shape[:2], cached.shape[3]) != (*new.shape[:2], new.shape[3]):
+                expected = f"[{new.shape[0]}, {new.shape[1]}, P, {new.shape[3]}]"
+                raise ShapeError(f"{name}: expected {expected}, got {list(cached.shape)}")
         past = past_key.shape[2]
         k, v = np.concatenate([past_key, k], axis=2), np.concatenate([past_value, v], axis=2)
     queries, keys = q.shape[2], k.shape[2]
+    if nonpad_kv_seqlen is not None and nonpad_kv_seqlen.shape != q.shape[:1]:
+        raise ShapeError(f"nonpad_kv_seqlen: expected shape [{q.shape[0]}], got {list(nonpad_kv_seqlen.shape)}")
     factor = 1 / np.sqrt(q.shape[3]) if scale is None else scale
     raw = scores_of(q, widen(k).astype(q.dtype), factor)
     capped = softcapped(raw, softcap)
@@ -87,7 +93,7 @@ def attention(
         conditions.append(key < nonpad_kv_seqlen.reshape(-1, 1, 1, 1))
     biased = capped
     if attn_mask is not None:
-        mask = _full_mask(attn_mask, keys)
+        mask = unidirectional(_full_mask(attn_mask, keys), capped.shape, "attn_mask")
         if mask.dtype == np.bool_:
             conditions.append(mask)
         else:
@@ -109,7 +115,7 @@ def attention(
 
 def _full_mask(mask: Array, keys: int) -> Array:
     """The mask with its last dimension extended to `keys` positions that may not be attended to."""
-    missing = keys - mask.shape[-1]
+    missing = keys - mask.shape[-1] if mask.ndim else 0
     if missing <= 0 or mask.shape[-1] == 1:
         return mask
     fill = False if mask.dtype == np.bool_ else np.array(-np.inf).astype(mask.dtype)

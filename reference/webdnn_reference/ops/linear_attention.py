@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.numeric import Array, narrow, unidirectional, widen
 from webdnn_reference.ops.activations import logistic
 from webdnn_reference.ops.attention_core import join_heads, split_heads
 from webdnn_reference.registry import op
@@ -105,7 +105,7 @@ def linear_attention(
     g = split_heads(widen(decay), kv_num_heads, "decay") if gated and decay is not None else None
     b = None
     if delta and beta is not None:
-        b = np.broadcast_to(widen(beta), (*beta.shape[:2], kv_num_heads)).transpose(0, 2, 1)
+        b = unidirectional(widen(beta), (k.shape[0], k.shape[2], kv_num_heads), "beta").transpose(0, 2, 1)
     factor = scale if scale != 0 else 1 / np.sqrt(q.shape[3])
     y, state = recurrence(q, k, v, state, g, b, float(factor))
     return narrow(join_heads(y), query), narrow(state, query if past_state is None else past_state)

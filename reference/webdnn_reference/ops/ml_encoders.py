@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, is_float
+from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
+from webdnn_reference.numeric import Array, is_float, scalar
 from webdnn_reference.ops.ml_common import DOMAIN, as_float_output, features
 from webdnn_reference.registry import Context, op
 
@@ -141,7 +141,7 @@ def feature_vectorizer(*X: Array, inputdimensions: Sequence[int] = (), context: 
 
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_FeatureVectorizer.html#featurevectorizer-1
     """
-    columns = []
+    columns: list[Array] = []
     for index, x in enumerate(X):
         rows = x.reshape(1, -1) if x.ndim <= 1 else x.reshape(x.shape[0], math.prod(x.shape[1:]))
         width = inputdimensions[index] if index < len(inputdimensions) else rows.shape[1]
@@ -172,8 +172,9 @@ def imputer(
     if not given:
         raise InvalidModelError(f"expected imputed values for {X.dtype} input, got none")
     values = np.array(given, np.float32).astype(X.dtype) if floats else np.array(given, X.dtype)
-    if values.size not in (1, X.shape[-1] if X.ndim else 1):
-        raise ShapeError(f"imputed values: expected 1 or {X.shape[-1]}, got {values.size}")
+    width = X.shape[-1] if X.ndim else 1
+    if values.size not in (1, width):
+        raise ShapeError(f"imputed values: expected 1 or {width}, got {values.size}")
     if not floats:
         return np.where(replaced_value_int64 == X, values, X)
     replaced = np.isnan(X) if np.isnan(replaced_value_float) else np.float32(replaced_value_float) == X
@@ -225,7 +226,7 @@ def label_encoder_2(
         raise InvalidModelError(f"expected as many keys as values, got {len(keys)} and {len(values)}")
     default: Any
     if default_tensor is not None:
-        default = default_tensor.reshape(-1)[0]
+        default = scalar(default_tensor, "default_tensor")[()]
     elif values.dtype == np.object_:
         default = default_string
     elif values_tensor is not None:
@@ -247,6 +248,8 @@ def _one_of(floats: Sequence[float], integers: Sequence[int], strings: Sequence[
 
 def _looked_up(X: Array, keys: Array, values: Array, default: Any) -> Array:
     """values[i] where X equals keys[i], the last such i; the default where no key matches."""
+    if (X.dtype == np.object_) != (keys.dtype == np.object_) and len(keys):
+        raise DTypeError(f"keys: expected {'strings' if X.dtype == np.object_ else 'numbers'} as X has, got others")
     y = np.full(X.shape, default, values.dtype)
     if not len(keys) or not X.size:
         return y

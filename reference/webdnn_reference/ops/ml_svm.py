@@ -46,7 +46,7 @@ def svm_regressor(
     """
     rows = features(X)
     weights = np.array(coefficients, np.float32).astype(rows.dtype)
-    offset = np.array(rho, np.float32).astype(rows.dtype)[:1]
+    offset = _offsets(rho, rows)[:1]
     if n_supports:
         vectors = _support_vectors(support_vectors, n_supports, rows)
         _expect_length("coefficients", weights, n_supports)
@@ -87,8 +87,10 @@ def svm_classifier(
     labels = class_labels(classlabels_ints, classlabels_strings)
     rows = features(X)
     classes = len(labels)
+    if classes == 1 and any(vectors_per_class):
+        raise InvalidModelError("class labels: expected two or more beside support vectors, got one")
     weights = np.array(coefficients, np.float32).astype(rows.dtype)
-    offsets = np.array(rho, np.float32).astype(rows.dtype)
+    offsets = _offsets(rho, rows)
     if not sum(vectors_per_class):
         _expect_length("coefficients", weights, classes * rows.shape[1])
         scores = rows @ weights.reshape(classes, rows.shape[1]).T + offsets[:1]
@@ -113,6 +115,12 @@ def svm_classifier(
     else:
         z = post_transformed(pairwise, post_transform)
     return labels[votes.argmax(axis=1)], as_float_output(z, context)
+
+
+def _offsets(rho: Sequence[float], rows: Array) -> Array:
+    if not rho:
+        raise InvalidModelError("rho: expected a value or more, got none")
+    return np.array(rho, np.float32).astype(rows.dtype)
 
 
 def _support_vectors(values: Sequence[float], count: int, rows: Array) -> Array:

@@ -66,6 +66,9 @@ def _running(old: Array, new: Array, momentum: float) -> Array:
 def _trained(
     X: Array, scale: Array, B: Array, mean: Array, var: Array, epsilon: float, momentum: float, spatial: int = 1
 ) -> tuple[Array, Array, Array, Array, Array]:
+    shape = _channel_shape(X, spatial)
+    for name, values in (("mean", mean), ("var", var)):
+        _parameter(name, values, shape)
     now_mean, now_var = _batch_statistics(X, spatial)
     return (
         _normalized(X, scale, B, now_mean, now_var, epsilon, spatial),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from webdnn_onnx.errors import ShapeError
+from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, average, narrow, widen
 from webdnn_reference.ops.pooling import lp_norm_of_powers, powers
 from webdnn_reference.registry import op
@@ -39,6 +39,8 @@ def global_max_pool(X: Array) -> Array:
 
 
 def _global_lp(X: Array, p: float) -> Array:
+    if p <= 0:
+        raise InvalidModelError(f"p: expected a positive number, got {p}")
     sums = np.sum(powers(widen(X), p), axis=_spatial_axes(X), keepdims=True)
     return narrow(lp_norm_of_powers(sums, p), X)
 

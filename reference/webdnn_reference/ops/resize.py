@@ -293,7 +293,7 @@ def _sizes_to_scales(lengths: Array, sizes: Array, policy: str) -> tuple[Array, 
 def _resize_asymmetric(X: Array, scales: Array, mode: str) -> Array:
     _expect_length("scales", scales, X.ndim)
     factors = scales.astype(np.float32)
-    resized = np.floor(np.array(X.shape) * factors.astype(np.float64)).astype(np.int64)
+    resized = np.floor(np.array(X.shape, np.int64) * factors.astype(np.float64)).astype(np.int64)
     how = Resampling(mode, "asymmetric", "simple")
     return resample(
         X,
@@ -303,5 +303,5 @@ def _resize_asymmetric(X: Array, scales: Array, mode: str) -> Array:
 
 
 def _expect_length(what: str, values: Array, count: int) -> None:
-    if values.size != count:
-        raise ShapeError(f"{what}: expected {count} values, one for each axis, got {values.size}")
+    if values.shape != (count,):
+        raise ShapeError(f"{what}: expected shape [{count}], a value for each axis, got {list(values.shape)}")
