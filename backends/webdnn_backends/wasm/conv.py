@@ -86,7 +86,7 @@ def conv2d(conv: Conv, tile: Tile) -> Kernel:
     if conv.group > 1:
         batch.append(("g", conv.group))
     group: Expr = Var("g") if conv.group > 1 else Const(0)
-    inner, blocks, split = _reduction(conv, depth)
+    inner, blocks, split = _reduction(conv, depth, tile.blocked)
     total = conv.kernel[0] * conv.kernel[1] * depth
     origin = mul(mul(image, mul(conv.in_height, conv.in_width)), conv.channels)
     origin = add(origin, mul(group, depth))
@@ -113,7 +113,9 @@ def conv2d(conv: Conv, tile: Tile) -> Kernel:
     return Kernel(conv.name, conv.buffers, conv.parameters, body)
 
 
-def _reduction(conv: Conv, depth: int) -> tuple[tuple[Expr, ...], int, Callable[[tuple[Expr, ...]], tuple[Expr, Expr]]]:
+def _reduction(
+    conv: Conv, depth: int, may_block: bool
+) -> tuple[tuple[Expr, ...], int, Callable[[tuple[Expr, ...]], tuple[Expr, Expr]]]:
     """(extents inside a block, blocks, indices -> (offset in the input from a pixel's corner, position in the sum))."""
     kernel_height, kernel_width = conv.kernel
     row_step = mul(conv.in_width, conv.channels * conv.dilations[0])
@@ -122,9 +124,9 @@ def _reduction(conv: Conv, depth: int) -> tuple[tuple[Expr, ...], int, Callable[
     taps = 1 if contiguous else kernel_width
     total = kernel_height * kernel_width * depth
     parts = 1
-    if total > _LONGEST_SUM:
+    blocked = may_block and total > _LONGEST_SUM
+    if blocked:
         parts = next(part for part in range(1, run + 1) if run % part == 0 and run // part <= _LONGEST_RUN)
-    blocked = total > _LONGEST_SUM
 
     def split(indices: tuple[Expr, ...]) -> tuple[Expr, Expr]:
         """Indices are (kernel row, tap, element); in a blocked sum `kb` holds row, tap and part."""

@@ -77,7 +77,7 @@ class MatMul:
 def matmul(product: MatMul, tile: Tile) -> Kernel:
     """The kernel; its parallel range is batch * row blocks * column groups, whatever the tile."""
     k = i32(product.k)
-    blocks, block = _blocking(k)
+    blocks, block = _blocking(k) if tile.blocked else (Const(1), 0)
     rows, panels = task_shape(product.m, product.n, product.k)
     start = mul(Var("kb"), block) if blocks != Const(1) else Const(0)
     inner: Expr = k

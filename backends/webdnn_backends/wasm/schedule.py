@@ -153,7 +153,7 @@ class _Epilogue:
         if total.lanes == 1 or _stride(target, self.lane) == 1:
             return (Store("out", at, value),)
         step = {**values, self.lane: values[self.lane]}
-        kept = Var("result", value.type, 4)
+        kept = Var(f"result_{total.name}" if isinstance(total, Var) else "result", value.type, 4)
         out: list[Stmt] = [Local(kept.name, kept.type, value, lanes=4)]
         for k in range(4):
             step[self.lane] = add(values[self.lane], k)

@@ -44,12 +44,13 @@ _ENOUGH_CHAINS = 8
 class Tile:
     """rows and vectors of four columns of the largest tile; all tiles divide 12 rows, so that tasks are the same in
     every module. most_registers: how many accumulators a small tile may be doubled to. unroll: how often the innermost
-    loop is written out."""
+    loop is written out. blocked: whether long sums are interrupted, to keep a panel's block in the nearest cache."""
 
     rows: int
     vectors: int = 2
     most_registers: int = 16
     unroll: int = 2
+    blocked: bool = True
 
 
 RELAXED = Tile(6)
