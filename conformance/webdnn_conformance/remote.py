@@ -1,4 +1,4 @@
-"""A browser that runs elsewhere, as an engine: DevTools over a WebSocket, directly or through a Selenium Grid.
+"""A browser that runs elsewhere, as an engine: over DevTools, a Selenium Grid or a Playwright server.
 
 Nothing has to be reachable from the browser's machine: the page lives under an address that exists nowhere, and every
 request for it is answered over the connection itself. The address is https, so that the page is a secure context and
@@ -8,6 +8,7 @@ has WebGPU.
     ws://host:9222/devtools/browser/ID      the same, by its full address
     ws://host:4444/session/ID/se/cdp        a session of a Selenium Grid
     http://host:4444                        a Selenium Grid: a session is made, and ended afterwards
+    ws://host:3000/any/other/path           a Playwright server, with whatever browser it has
 
 Spec: https://chromedevtools.github.io/devtools-protocol/tot/Fetch/ and https://www.w3.org/TR/webdriver2/
 """
@@ -20,13 +21,15 @@ import itertools
 import json
 import os
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from webdnn_conformance.playwright import Content, PlaywrightPage
 from webdnn_conformance.websocket import WebSocket
 from webdnn_onnx.engines import Engine, RunResult, RunValue
 from webdnn_onnx.engines.browser import Browser, Tab
@@ -35,7 +38,7 @@ from webdnn_onnx.engines.pipe import DevTools
 from webdnn_onnx.engines.server import HEADERS, MIME_TYPES
 from webdnn_onnx.errors import BackendError
 
-__all__ = ["RemoteEngine"]
+__all__ = ["DevToolsPage", "RemoteEngine"]
 
 ORIGIN = "https://webdnn.invalid"
 _WEB = Path(__file__).with_name("web")
@@ -52,26 +55,25 @@ class RemoteEngine(Engine):
         self._numbers = itertools.count(1)
         self._folders: dict[str, Path] = {}
         self._messages: dict[str, bytes] = {}
-        self._browser: _RemoteBrowser | None = None
-        self._tab: Tab | None = None
+        self._page: Page | None = None
         self.publish(_WEB)
         self._engine = self.publish(Path(_session_module()).parent)
-        self.version = self.page.browser.version
+        self.version = self.page.version
 
     @property
-    def page(self) -> Tab:
+    def page(self) -> Page:
         """The page that runs bundles; connects if there is none."""
-        if self._browser is not None and (not self._browser.alive or (self._tab is not None and self._tab.crashed)):
+        if self._page is not None and not self._page.alive:
             self._stop()
-        if self._browser is None or self._tab is None:
-            self._browser = _RemoteBrowser(self.endpoint)
-            self._tab = self._browser.tab()
-            devtools, session = self._browser.devtools, self._tab.session
-            devtools.listen(self._paused, session)
-            self._tab.call("Fetch.enable", {"patterns": [{"urlPattern": f"{ORIGIN}/*"}]})
-            self._tab.navigate(f"{ORIGIN}/0/remote.html?session={urllib.parse.quote(self._engine)}session.js")
-            self._tab.wait_for("typeof webdnn === 'object'")
-        return self._tab
+        if self._page is None:
+            self._page = _connect(self.endpoint, self._content)
+            self._page.navigate(f"{ORIGIN}/0/remote.html?session={urllib.parse.quote(self._engine)}session.js")
+            end = time.monotonic() + _TIMEOUT
+            while not self._page.evaluate("typeof webdnn === 'object'", _TIMEOUT):
+                if time.monotonic() > end:
+                    raise BackendError(f"{self.endpoint}: expected the page to be ready within {_TIMEOUT:g} s")
+                time.sleep(0.05)
+        return self._page
 
     def publish(self, folder: Path) -> str:
         resolved = Path(folder).resolve()
@@ -99,11 +101,11 @@ class RemoteEngine(Engine):
 
     def _ask(self, message: bytes, timeout: float, who: str) -> bytes:
         """One message to the page; the answer comes back as the value of an expression."""
-        tab = self.page
+        page = self.page
         path = f"/request/{next(self._numbers)}"
         self._messages[path] = message
         try:
-            answer = tab.evaluate(f"webdnn.ask({path!r})", timeout)
+            answer = page.evaluate(f"webdnn.ask({path!r})", timeout)
         except BackendError as error:
             self._stop()
             raise BackendError(f"{self.endpoint}: {error}") from error
@@ -113,24 +115,8 @@ class RemoteEngine(Engine):
             raise js_error(answer["error"], who, self.name)
         return base64.b64decode(answer["message"])
 
-    def _paused(self, method: str, params: dict[str, Any]) -> None:
-        """Answer a request of the page. Called on the reading thread, so it only sends."""
-        if method != "Fetch.requestPaused":
-            return
-        assert self._browser is not None, "requests come from the page of a browser"
-        path = urllib.parse.unquote(urllib.parse.urlsplit(params["request"]["url"]).path)
-        content, kind = self._content(path)
-        headers = {**HEADERS, "Content-Type": kind}
-        answer = {
-            "requestId": params["requestId"],
-            "responseCode": 404 if content is None else 200,
-            "responseHeaders": [{"name": name, "value": value} for name, value in headers.items()],
-            "body": base64.b64encode(content or b"").decode(),
-        }
-        assert self._tab is not None, "requests come from a page"
-        self._browser.devtools.start("Fetch.fulfillRequest", answer, self._tab.session)
-
-    def _content(self, path: str) -> tuple[bytes | None, str]:
+    def _content(self, url: str) -> tuple[bytes | None, str]:
+        path = urllib.parse.unquote(urllib.parse.urlsplit(url).path)
         if path in self._messages:
             return self._messages[path], MIME_TYPES[""]
         for prefix, folder in self._folders.items():
@@ -140,11 +126,80 @@ class RemoteEngine(Engine):
         return None, MIME_TYPES[".txt"]
 
     def _stop(self) -> None:
-        browser, tab, self._browser, self._tab = self._browser, self._tab, None, None
-        if browser is not None:
-            if tab is not None and not tab.crashed:
-                tab.close()
-            browser.close()
+        page, self._page = self._page, None
+        if page is not None:
+            page.close()
+
+
+class Page(Protocol):
+    """What every kind of connection offers. version: the browser's name and version. alive: it has not crashed."""
+
+    version: str
+
+    @property
+    def alive(self) -> bool: ...
+
+    def navigate(self, url: str) -> None: ...
+
+    def evaluate(self, expression: str, timeout: float = ...) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+def _connect(endpoint: str, content: Content) -> Page:
+    """A page at an endpoint of any kind. Raises BackendError if it is none."""
+    parts = urllib.parse.urlsplit(endpoint)
+    if parts.scheme in ("http", "https") or "/devtools/" in parts.path or parts.path.endswith("/se/cdp"):
+        return DevToolsPage(endpoint, content)
+    if parts.path in ("", "/"):
+        try:
+            return DevToolsPage(endpoint, content)
+        except BackendError as error:
+            if "/json/version" not in str(error):
+                raise
+    return PlaywrightPage(endpoint, ORIGIN, content)
+
+
+class DevToolsPage:
+    """A page over the DevTools protocol."""
+
+    def __init__(self, endpoint: str, content: Content) -> None:
+        self._content = content
+        self._browser = _RemoteBrowser(endpoint)
+        self.version = self._browser.version
+        self.tab: Tab = self._browser.tab()
+        self._browser.devtools.listen(self._paused, self.tab.session)
+        self.tab.call("Fetch.enable", {"patterns": [{"urlPattern": f"{ORIGIN}/*"}]})
+
+    @property
+    def alive(self) -> bool:
+        return self._browser.alive and not self.tab.crashed
+
+    def navigate(self, url: str) -> None:
+        self.tab.navigate(url)
+
+    def evaluate(self, expression: str, timeout: float = _TIMEOUT) -> Any:
+        """The JSON-like value of an expression, awaited."""
+        return self.tab.evaluate(expression, timeout)
+
+    def close(self) -> None:
+        if self.alive:
+            self.tab.close()
+        self._browser.close()
+
+    def _paused(self, method: str, params: dict[str, Any]) -> None:
+        """Answer a request of the page. Called on the reading thread, so it only sends."""
+        if method != "Fetch.requestPaused":
+            return
+        content, kind = self._content(params["request"]["url"])
+        headers = {**HEADERS, "Content-Type": kind}
+        answer = {
+            "requestId": params["requestId"],
+            "responseCode": 404 if content is None else 200,
+            "responseHeaders": [{"name": name, "value": value} for name, value in headers.items()],
+            "body": base64.b64encode(content or b"").decode(),
+        }
+        self._browser.devtools.start("Fetch.fulfillRequest", answer, self.tab.session)
 
 
 class _RemoteBrowser(Browser):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.models import run
-from webdnn_conformance.remote import RemoteEngine
+from webdnn_conformance.remote import DevToolsPage, RemoteEngine
 from webdnn_conformance.websocket import WebSocket
 from webdnn_onnx.engines.browser import chromium_flags, find_chromium
 from webdnn_onnx.errors import BackendError
@@ -47,8 +47,9 @@ def test_cases_run_on_every_backend(endpoint: str, tmp_path: Path) -> None:
 def test_a_crashed_page_is_an_error_and_the_next_call_works(endpoint: str) -> None:
     with RemoteEngine(endpoint) as engine:
         assert engine.evaluate("isSecureContext && crossOriginIsolated") is True
+        assert isinstance(engine.page, DevToolsPage)
         with pytest.raises(BackendError):
-            engine.page.call("Page.crash", timeout=3)
+            engine.page.tab.call("Page.crash", timeout=3)
         assert engine.evaluate("1 + 1") == 2
 
 
