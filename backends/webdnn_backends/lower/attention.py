@@ -116,7 +116,7 @@ def _biased(context: NodeContext, scores: Scores, q: Heads, k: Heads) -> Scores:
             at, present = _mask_place(context, (b, scores.head(i), s, t), k.length)
             mask = context.element(3, at)
             if mask.type is Scalar.BOOL:
-                conditions.extend([present, mask])
+                conditions.append(build.select(present, mask, build.FALSE))
             else:
                 mask = as_type(score.type, mask)
                 hidden = like(mask, -math.inf)
@@ -135,10 +135,7 @@ def _mask_place(context: NodeContext, i: Indices, keys: Dim) -> tuple[list[Expr]
     columns = shape[-1]
     if columns in (1, keys):
         return at, build.TRUE
-    last = build.dim(columns)
-    covered = apply(Op.LT, i[3], last)
-    at[-1] = build.select(covered, i[3], Const(0))
-    return at, covered
+    return at, apply(Op.LT, i[3], build.dim(columns))
 
 
 @lowering("RotaryEmbedding", since=23)

@@ -9,6 +9,7 @@ from webdnn_backends.ir import build
 from webdnn_backends.ir.build import apply, cast, const
 from webdnn_backends.ir.loops import Const, Expr
 from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.lower.casts import converted
 from webdnn_backends.lower.context import NodeContext
 from webdnn_backends.lower.registry import LOWERINGS, lowering
 from webdnn_backends.te.tensors import Copy
@@ -319,8 +320,9 @@ def _identity(context: NodeContext) -> None:
 
 @lowering("Cast")
 def _cast(context: NodeContext) -> None:
-    target = context.output().dtype
-    context.emit(lambda i: cast(target, context.element(0, i)))
+    target, saturate = context.output().dtype, bool(context.attribute("saturate", 1))
+    mode = context.attribute("round_mode", "up")
+    context.emit(lambda i: converted(context.element(0, i), target, saturate=saturate, round_mode=mode))
 
 
 LOWERINGS.add("CastLike", 15, _cast)
@@ -375,8 +377,7 @@ def power(context: NodeContext, x: Expr, exponent: Expr) -> Expr:
 
 @lowering("Mod")
 def _mod(context: NodeContext) -> None:
-    floating = context.output().dtype.is_float
-    op = Op.REM if context.attribute("fmod", 0) or floating else Op.FLOOR_MOD
+    op = Op.REM if context.attribute("fmod", 0) else Op.FLOOR_MOD
     context.emit(lambda i: apply(op, context.broadcast(0, i), context.broadcast(1, i)))
 
 

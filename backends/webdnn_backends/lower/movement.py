@@ -271,10 +271,14 @@ def _depth_to_space(context: NodeContext) -> None:
 @lowering("SpaceToDepth")
 def _space_to_depth(context: NodeContext) -> None:
     block, channels = context.attribute("blocksize", 1), build.dim(context.shape(0)[1])
+    columns = context.attribute("mode", "DCR") == "CRD"
 
     def body(i: Indices) -> Expr:
         n, d, h, w = i
-        offset, c = floor_div(d, channels), floor_mod(d, channels)
+        area = Const(block * block)
+        offset, c = (
+            (floor_mod(d, area), floor_div(d, area)) if columns else (floor_div(d, channels), floor_mod(d, channels))
+        )
         row, column = add(mul(h, block), floor_div(offset, block)), add(mul(w, block), floor_mod(offset, block))
         return context.element(0, [n, c, row, column])
 
