@@ -192,6 +192,8 @@ def _declared_dtype(call: Call) -> DType:
 @shape_rule("BatchNormalization")
 def batch_normalization(call: Call) -> list[Shape]:
     """The input's shape, then that of scale for each running or saved statistic."""
+    if call.opset < 9 and not call.number("spatial", 1):
+        return [call.shape(0), *[call.shape(1)] * 4]
     shape, scale = call.at_least(0, 1), call.ranked(1, 1)
     channels = shape[1] if len(shape) > 1 else 1
     call.expect_equal("scale", channels, scale[0])
