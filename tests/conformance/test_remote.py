@@ -6,13 +6,15 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.conformance.fake_playwright import FakePlaywright
 from tests.conformance.models import run
+from webdnn_conformance.playwright import PlaywrightPage
 from webdnn_conformance.remote import DevToolsPage, RemoteEngine
 from webdnn_conformance.websocket import WebSocket
 from webdnn_onnx.engines.browser import chromium_flags, find_chromium
@@ -81,3 +83,23 @@ def test_a_server_that_speaks_no_websocket_is_refused() -> None:
         threading.Thread(target=server.handle_request, daemon=True).start()
         with pytest.raises(BackendError, match=r"expected a WebSocket, got: HTTP/1\.0 403"):
             WebSocket(f"ws://127.0.0.1:{server.server_port}/x")
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_playwright_server_gives_a_page(launched: bool) -> None:
+    def evaluate(expression: str, fetch: Callable[[str], bytes]) -> object:
+        return fetch("https://webdnn.invalid/a.js").decode() if "fetch" in expression else True
+
+    server = FakePlaywright(evaluate, launched=launched)
+    page = PlaywrightPage(server.url, "https://webdnn.invalid", lambda url: (url.encode(), "text/javascript"))
+    assert page.version == "Webkit 26.1"
+    assert page.evaluate("fetch()") == "https://webdnn.invalid/a.js"
+    with pytest.raises(BackendError, match="it failed"):
+        page.evaluate("fail()")
+    assert ("launch" in server.calls) is not launched
+    page.close()
+    end = time.monotonic() + 5
+    while page.alive and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not page.alive
+    server.close()
