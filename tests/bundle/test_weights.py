@@ -26,6 +26,12 @@ def test_two_bit_elements_are_packed_four_to_a_byte() -> None:
     assert stored_bytes(np.array([1, 2, 3, 0, 2], ml_dtypes.uint2), DType.UINT2) == bytes([0b00111001, 0b10])
 
 
+@pytest.mark.parametrize("dtype", [DType.FLOAT6E2M3, DType.FLOAT6E3M2], ids=lambda dtype: dtype.value)
+def test_six_bits_have_no_storage_form(dtype: DType) -> None:
+    with pytest.raises(DTypeError, match="expected a numeric type"):
+        stored_bytes(np.zeros(3, dtype.numpy), dtype)
+
+
 def test_strings_have_no_storage_form() -> None:
     with pytest.raises(DTypeError, match="string"):
         stored_bytes(np.array(["a"], object), DType.STRING)

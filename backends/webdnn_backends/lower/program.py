@@ -11,7 +11,7 @@ from webdnn_backends.lower.registry import LOWERINGS, STRING_LOWERINGS
 from webdnn_backends.lower.state import LoweringState
 from webdnn_backends.te.tensors import Copy, Stage, TensorProgram
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.errors import UnsupportedOpError
+from webdnn_onnx.errors import DTypeError, UnsupportedOpError, describe_node
 from webdnn_onnx.graph import Graph, Node, TensorType
 from webdnn_onnx.symbolic import Dim
 
@@ -37,12 +37,24 @@ def lower_nodes(state: LoweringState, graph: Graph) -> None:
     for value in graph.inputs:
         state.bind_value(value.name)
     for node in graph.nodes:
+        _check_types(state, node)
         lower = STRING_LOWERINGS.find(node.op, node.opset, node.domain) if _has_strings(state, node) else None
         lower = lower or LOWERINGS.get(node.op, node.opset, node.domain, node.name)
         lower(NodeContext(state, node))
         for name in node.outputs:
             if name:
                 state.bind_value(name)
+
+
+def _check_types(state: LoweringState, node: Node) -> None:
+    """Raise DTypeError for a tensor of 6-bit floats, which bundles do not store."""
+    for name in filter(None, (*node.inputs, *node.outputs)):
+        kind = state.value(name).type
+        if isinstance(kind, TensorType) and kind.dtype.bits == 6:
+            raise DTypeError(
+                f"{describe_node(node.op, node.name, node.opset, node.domain)}: value '{name}': "
+                f"expected an element type that bundles store, got {kind.dtype.value}; only the reference computes it"
+            )
 
 
 def _has_strings(state: LoweringState, node: Node) -> bool:
