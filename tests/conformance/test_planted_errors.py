@@ -6,13 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-import webdnn_onnx.convert
 from tests.conformance.models import ADD, CHAIN, MUL, TRANSPOSE, run
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.lower.registry import LOWERINGS
 from webdnn_conformance.result import Run
+from webdnn_onnx.bundle.plan import plan_arena
 
 
 def blamed(found: Run) -> dict[str, set[str]]:
@@ -83,7 +84,6 @@ def test_an_index_of_a_lowering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_an_offset_of_the_memory_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All temporaries lie at one place."""
-    plan_arena = webdnn_onnx.convert.plan_arena
 
     def planted(program: Any) -> Any:
         plan = plan_arena(program)
@@ -92,7 +92,7 @@ def test_an_offset_of_the_memory_plan(tmp_path: Path, monkeypatch: pytest.Monkey
         lowest = min((plan.offsets[name] for name in temporaries), default=0)
         return dataclasses.replace(plan, offsets={**plan.offsets, **dict.fromkeys(temporaries, lowest)})
 
-    monkeypatch.setattr(webdnn_onnx.convert, "plan_arena", planted)
+    monkeypatch.setattr("webdnn_onnx.convert.plan_arena", planted)
     assert blamed(run(tmp_path, ADD, CHAIN)) == {"js": {CHAIN}, "wasm": {CHAIN}}
 
 
@@ -102,9 +102,9 @@ def test_a_wrong_suite_expectation_is_told_from_a_wrong_backend(
     from tests.conformance import models
 
     good = models.EVERY[ADD]
-    values = good.sets[0]
-    bad = dataclasses.replace(good, sets=(dataclasses.replace(values, expected=[values.expected[0] + 1]),))  # type: ignore[index,operator]
-    monkeypatch.setitem(models.EVERY, ADD, bad)
+    (expected,) = good.sets[0].expected or ()
+    bad = dataclasses.replace(good.sets[0], expected=[np.asarray(expected) + np.float32(1)])
+    monkeypatch.setitem(models.EVERY, ADD, dataclasses.replace(good, sets=(bad,)))
     messages = [outcome.message for _, outcome in run(tmp_path, ADD).failures()]
     assert len(messages) == 2
     assert all(message.startswith("suite: output 0") for message in messages)
