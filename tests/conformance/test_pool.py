@@ -87,3 +87,13 @@ def test_the_command_lists_and_fails_as_it_should(capsys: pytest.CaptureFixture[
     assert main(["conformance", *arguments]) == 0
     assert main(["conformance", *arguments, "--expectations", str(tmp_path)]) == 1
     assert "PROBLEM expectations/js.toml: contrib/none" in capsys.readouterr().out
+
+
+def test_without_the_package_the_command_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "webdnn_conformance"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "webdnn_conformance", None)
+    assert main(["conformance"]) == 2
+    assert "expected the package webdnn_conformance, got none" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         command = importlib.import_module(f"{_PACKAGE}.command")
     except ModuleNotFoundError as error:
-        if error.name != _PACKAGE:
+        if (error.name or "").partition(".")[0] != _PACKAGE:
             raise
         raise WebDNNError(
             f"conformance: expected the package {_PACKAGE}, got none: it comes with the source checkout, not with the "
