@@ -167,7 +167,8 @@ def _one_hot_encoder(context: NodeContext) -> None:
 
 @lowering("CategoryMapper", domain=DOMAIN)
 def _category_mapper(context: NodeContext) -> None:
-    integers, strings = list(context.attribute("cats_int64s", ())), list(context.attribute("cats_strings", ()))
+    integers: list[int] = list(context.attribute("cats_int64s", ()))
+    strings: list[str] = list(context.attribute("cats_strings", ()))
     if context.dtype(0) is DType.STRING:
         _look_up(context, strings, integers, context.attribute("default_int64", -1))
     else:
@@ -176,7 +177,7 @@ def _category_mapper(context: NodeContext) -> None:
 
 @lowering("LabelEncoder", domain=DOMAIN)
 def _label_encoder_1(context: NodeContext) -> None:
-    labels = list(context.attribute("classes_strings", ()))
+    labels: list[str] = list(context.attribute("classes_strings", ()))
     if context.dtype(0) is DType.STRING:
         _look_up(context, labels, list(range(len(labels))), context.attribute("default_int64", -1))
     else:
