@@ -179,10 +179,7 @@ async function choose(backend) {
   for (const input of document.querySelectorAll("input[name=backend]")) {
     if (input.value === model.backend) input.checked = true;
     const reason = model.fallbacks?.find((fallback) => fallback.backend === input.value)?.reason;
-    if (reason) {
-      input.disabled = true;
-      input.parentElement.title = reason;
-    }
+    if (reason) input.parentElement.title = reason;
   }
   document.body.dataset.backend = model.backend;
   report(await describe(model));
