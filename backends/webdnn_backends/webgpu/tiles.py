@@ -302,29 +302,25 @@ def _store_columns(product: Product, row: Row, n: Expr, total: Var) -> Iterator[
         yield If(apply(Op.LT, at, i32(product.n)), product.store(row, at, Lane(total, lane)))
 
 
-def row_product(product: Product, *, slices: int = 16) -> Kernel:
-    """A product with few rows: a workgroup computes 64 columns of one row, its invocations share k between them.
+def row_product(product: Product, *, across: int | None = None) -> Kernel:
+    """A product with few rows: a workgroup computes four columns of one row for each of its invocations `across`, and
+    `_ROW_INVOCATIONS / across` of them share k.
 
-    Each of 16 x `slices` invocations sums its part of k for four columns; the parts are added in workgroup memory.
+    Each invocation sums its part of k for four columns; the parts are added in workgroup memory. Narrow workgroups are
+    many, which is what fills a GPU from one row of weights.
     """
+    across = _across(product) if across is None else across
+    slices, width = _ROW_INVOCATIONS // across, 4 * across
     x, y = Var("across"), Var("down")
     row, declared = _in_registers(product.rows(Var("row")), "at")
-    n = add(mul(Var("tile_column"), 64), mul(x, 4))
+    n = add(mul(Var("tile_column"), width), mul(x, 4))
     total = Var("total", Scalar.F32, 4)
-    k = Var("depth")
-    if product.right_vectors:
-        weights = _guard(_below(n, product.n, 64), product.right(k, n, 4), _ZERO4)
-    else:
-        lanes = [add(n, lane) for lane in range(4)]
-        weights = Vector(tuple(_guard(_below(at, product.n, 64), product.right(k, at, 1), f32(0.0)) for at in lanes))
-    term = Assign("total", apply(Op.FMA, Splat(product.left(row, k, 1), 4), weights, total))
-    mine = floor_div(add(i32(product.k), add(mul(y, -1), slices - 1)), slices)
-    part = Load("parts", mul(add(mul(Var("slice"), 16), x), 4), Scalar.F32, 4)
+    part = Load("parts", mul(add(mul(Var("slice"), across), x), 4), Scalar.F32, 4)
     body: tuple[Stmt, ...] = (
         *declared,
         Local("total", Scalar.F32, _ZERO4, lanes=4),
-        Loop("depth", mine, (term,), LoopKind.SERIAL, y, slices),
-        Store("parts", mul(add(mul(y, 16), x), 4), total),
+        _row_terms(product, row, n, slices, width),
+        Store("parts", mul(add(mul(y, across), x), 4), total),
         Barrier(),
         If(
             apply(Op.EQ, y, Const(0)),
@@ -334,13 +330,55 @@ def row_product(product: Product, *, slices: int = 16) -> Kernel:
             ),
         ),
     )
-    memory = Local("parts", Scalar.F32, size=64 * slices, space=Space.WORKGROUP)
-    nest: tuple[Stmt, ...] = (Loop("across", Const(16), body, LoopKind.INVOCATION_X),)
+    memory = Local("parts", Scalar.F32, size=width * slices, space=Space.WORKGROUP)
+    nest: tuple[Stmt, ...] = (Loop("across", Const(across), body, LoopKind.INVOCATION_X),)
     nest = (memory, Loop("down", Const(slices), nest, LoopKind.INVOCATION_Y))
     for name, extent, kind in (
-        ("tile_column", _tiles(product.n, 64), LoopKind.WORKGROUP_X),
+        ("tile_column", _tiles(product.n, width), LoopKind.WORKGROUP_X),
         ("row", i32(product.m), LoopKind.WORKGROUP_Y),
         ("batch", i32(product.batch), LoopKind.WORKGROUP_Z),
     ):
         nest = (Loop(name, extent, nest, kind),)
     return Kernel(product.name, product.buffers, product.parameters, nest)
+
+
+_ROW_INVOCATIONS = 256
+_MANY_WORKGROUPS = 256
+_AT_ONCE = 4
+
+
+def _across(product: Product) -> int:
+    """The widest workgroups of which there are many; a few columns of each row still fill whole memory sectors."""
+    if not isinstance(product.n, int):
+        return 16
+    rows = product.m if isinstance(product.m, int) else 1
+    batch = product.batch if isinstance(product.batch, int) else 1
+    for across in (16, 8):
+        if rows * batch * -(-product.n // (4 * across)) >= _MANY_WORKGROUPS:
+            return across
+    return 4
+
+
+def _row_terms(product: Product, row: Row, n: Expr, slices: int, width: int) -> Stmt:
+    """One invocation's part of k, several loads in flight at once where k is a multiple of as many turns."""
+    y, k = Var("down"), Var("depth")
+    several = isinstance(product.k, int) and product.k % (slices * _AT_ONCE) == 0
+    turns = _AT_ONCE if several else 1
+    loads: list[Stmt] = []
+    terms: list[Stmt] = []
+    total = Var("total", Scalar.F32, 4)
+    for turn in range(turns):
+        at = add(k, turn * slices)
+        if product.right_vectors:
+            weights = _guard(_below(n, product.n, width), product.right(at, n, 4), _ZERO4)
+        else:
+            lanes = [add(n, lane) for lane in range(4)]
+            each = (_guard(_below(lane, product.n, width), product.right(at, lane, 1), f32(0.0)) for lane in lanes)
+            weights = Vector(tuple(each))
+        left, right = Var(f"left_{turn}", Scalar.F32), Var(f"right_{turn}", Scalar.F32, 4)
+        loads.append(Local(left.name, Scalar.F32, product.left(row, at, 1)))
+        loads.append(Local(right.name, Scalar.F32, weights, lanes=4))
+        terms.append(Assign("total", apply(Op.FMA, Splat(left, 4), right, total)))
+    step = slices * turns
+    mine = floor_div(add(i32(product.k), add(mul(y, -1), step - 1)), step)
+    return Loop("depth", mine, (*loads, *terms), LoopKind.SERIAL, y, step)

@@ -96,7 +96,16 @@ def test_tiled_product_is_the_product(tile: Tile, shape: tuple[int, int, int, in
     np.testing.assert_array_equal(probe.expected()["y"], product_of(probe, m, n, k, batch))
 
 
-@pytest.mark.parametrize("shape", [(1, 128, 100, 1, False), (3, 70, 33, 2, False), (2, 37, 50, 1, True)], ids=str)
+ROW_SHAPES = [
+    (1, 128, 100, 1, False),
+    (3, 70, 33, 2, False),
+    (2, 37, 50, 1, True),
+    (1, 64, 512, 1, False),
+    (1, 7, 1, 1, False),
+]
+
+
+@pytest.mark.parametrize("shape", ROW_SHAPES, ids=str)
 def test_row_product_is_the_product(shape: tuple[int, int, int, int, bool]) -> None:
     m, n, k, batch, symbolic = shape
     probe = case(row_product, m, n, k, batch, symbolic=symbolic)
@@ -109,6 +118,8 @@ def test_products_run_on_the_device(run_probes: Callable[..., Any]) -> None:
         case(lambda product: tiled_product(product, TILES[1]), 70, 36, 40),
         case(lambda product: tiled_product(product, TILES[-1]), 33, 47, 21, symbolic=True),
         case(row_product, 3, 70, 33),
+        case(row_product, 1, 64, 512),
+        case(lambda product: row_product(product, across=16), 2, 128, 64),
     ]
     results = run_probes(cases)
     for probe in cases:
