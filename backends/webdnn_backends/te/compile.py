@@ -121,6 +121,8 @@ class _Compiler:
         if not isinstance(item, Stage):
             self._append(item)
             return
+        if self.tensors[item.output].elements == 0:
+            return
         if self._is_view(item):
             assert isinstance(item.hint, ReshapeHint), "only reshapes are views"
             self.aliases[item.output] = self.aliases.get(item.hint.x, item.hint.x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.backends.lower.one_node import agree, f32
+from tests.backends.lower.one_node import Array, agree, f32
 
 
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
@@ -42,7 +42,13 @@ def test_boxes_that_overlap_are_left_out(center: int, limit: int) -> None:
     random = np.random.default_rng(0)
     boxes = random.random((2, 6, 4)).astype(np.float32)
     scores = np.round(random.random((2, 2, 6)), 1).astype(np.float32)
-    inputs = [boxes, scores, np.array([limit], np.int64), np.array([0.3], np.float32), np.array([0.2], np.float32)]
+    inputs: list[Array | None] = [
+        boxes,
+        scores,
+        np.array([limit], np.int64),
+        np.array([0.3], np.float32),
+        np.array([0.2], np.float32),
+    ]
     agree("NonMaxSuppression", inputs, {"center_point_box": center})
 
 
@@ -54,7 +60,8 @@ def test_no_limit_selects_no_box() -> None:
 @pytest.mark.parametrize("masked", [False, True])
 def test_displaced_taps(masked: bool, group: int) -> None:
     inputs = [f32(1, 2, 3, 3), f32(2, 2 // group, 2, 2, seed=1), f32(1, 8, 2, 2, seed=2), f32(2, seed=3)]
-    agree("DeformConv", [*inputs, f32(1, 4, 2, 2, seed=4) if masked else None], {"group": group})
+    mask: Array | None = f32(1, 4, 2, 2, seed=4) if masked else None
+    agree("DeformConv", [*inputs, mask], {"group": group})
 
 
 def test_columns_are_summed_into_the_image() -> None:
