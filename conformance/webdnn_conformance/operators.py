@@ -97,16 +97,16 @@ def _qualified(op: str, domain: str) -> str:
 
 
 def summarize(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[int]]]:
-    """Counts per operator and backend, of the cases of all reports."""
+    """Counts per operator and backend, of the cases of all reports; a later report counts where both have a case."""
+    latest = {case["id"]: case for report in reports for case in report["cases"]}
     counts: dict[str, dict[str, list[int]]] = {}
-    for report in reports:
-        for case in report["cases"]:
-            by_backend = counts.setdefault(_qualified(case["op"], case["domain"]), {})
-            for backend, result in case["results"].items():
-                row = by_backend.setdefault(backend, [0, 0, 0])
-                row[0] += result["status"] == "pass"
-                row[1] += result["status"] == "pass" and bool(result["placed"])
-                row[2] += 1
+    for case in latest.values():
+        by_backend = counts.setdefault(_qualified(case["op"], case["domain"]), {})
+        for backend, result in case["results"].items():
+            row = by_backend.setdefault(backend, [0, 0, 0])
+            row[0] += result["status"] == "pass"
+            row[1] += result["status"] == "pass" and bool(result["placed"])
+            row[2] += 1
     return {op: dict(sorted(rows.items())) for op, rows in sorted(counts.items())}
 
 

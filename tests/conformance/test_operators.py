@@ -24,11 +24,11 @@ def test_a_page_that_is_not_current_is_found(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_counts_come_from_reports() -> None:
-    def case(op: str, status: str, placed: list[list[str]]) -> dict[str, object]:
-        return {"op": op, "domain": "", "results": {"js": {"status": status, "placed": placed}}}
+    def case(name: str, status: str, placed: list[list[str]]) -> dict[str, object]:
+        return {"id": name, "op": "Add", "domain": "", "results": {"js": {"status": status, "placed": placed}}}
 
-    report = {"cases": [case("Add", "pass", []), case("Add", "pass", [["k", "r"]]), case("Add", "fail", [])]}
-    counts = summarize([report])
+    old = {"cases": [case("a", "fail", []), case("b", "pass", [["kernel", "reason"]]), case("c", "fail", [])]}
+    counts = summarize([old, {"cases": [case("a", "pass", [])]}])
     assert counts == {"Add": {"js": [2, 1, 3]}}
     text = page(counts)
     assert "| Add | 1, 6, 7, 13, 14 | 2/3 (1 off) | yes | yes |" in text
