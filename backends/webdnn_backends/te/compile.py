@@ -129,7 +129,7 @@ class _Compiler:
             return
         context = ScheduleContext(self.tensors, self.layouts, self.constants)
         if self.target.implement is not None:
-            found = self.target.implement(item, context)
+            found = self._objected(self.target.implement(item, context))
             if isinstance(found, Implementation):
                 self._implement(found)
                 return
@@ -153,6 +153,13 @@ class _Compiler:
             and stage.output not in self.layouts
             and self.tensors[stage.hint.x].dtype is self.tensors[stage.output].dtype
         )
+
+    def _objected(self, found: Implementation | str) -> Implementation | str:
+        """What a fast schedule offers, unless the target cannot run it: the host runs only the generic schedule."""
+        if isinstance(found, str):
+            return found
+        reasons = (self.target.objection(call.kernel) for call in found.calls)
+        return next((reason for reason in reasons if reason is not None), found)
 
     def _implement(self, found: Implementation) -> None:
         for tensor in found.temporaries:
