@@ -31,7 +31,7 @@ from webdnn_backends.ir.loops import (
     subexpressions,
 )
 from webdnn_backends.ir.rewrite import free_variables, reads, substitute
-from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.ir.scalars import Op, Scalar, compute_type
 from webdnn_backends.te.epilogue import Arguments, Epilogue, is_plain, only_sum, outside, split, stride
 from webdnn_backends.te.implementation import Implementation, PackedConstant, ScheduleContext
 from webdnn_backends.te.naming import stage_name
@@ -116,8 +116,10 @@ def _separate(stage: Stage, context: ScheduleContext, reduce: Reduce, left: Expr
         return "no operand is read without a condition"
     read = left.true if isinstance(left, Select) else left
     assert isinstance(read, Read), "an element is a read, perhaps guarded"
-    if {context.tensors[item.tensor].dtype for item in (read, right)} != {DType.FLOAT32}:
-        return "an element type other than float32"
+    if compute_type(context.tensors[read.tensor].dtype) is not Scalar.F32:
+        return "an element type that is not computed in float32"
+    if context.tensors[right.tensor].dtype is not DType.FLOAT32:
+        return "weights of an element type other than float32"
     axes = [stage.axes[axis] for axis in context.layout(stage.output) if stage.axes[axis].extent != 1]
     of_left, of_right = free_variables(left), free_variables(right)
     columns = [axis for axis in axes if axis.name in of_right and axis.name not in of_left]
