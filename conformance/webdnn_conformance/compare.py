@@ -132,7 +132,7 @@ def _array(facts: Facts, where: str, got: Array, want: Array) -> Finding:
     if not (dtype.is_float or dtype.is_complex):
         return _exact(where, got, want)
     if dtype.is_complex:
-        parts = [(got.real, want.real), (got.imag, want.imag)]
+        parts = [(np.real(got), np.real(want)), (np.imag(got), np.imag(want))]
     else:
         parts = [(got, want)]
     finding = Finding()

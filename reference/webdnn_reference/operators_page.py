@@ -40,7 +40,7 @@ def missing_versions() -> tuple[str, ...]:
 
 def missing_contrib() -> tuple[str, ...]:
     """The operators of com.microsoft that onnxruntime computes on a CPU and the reference does not."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+    import onnxruntime.capi.onnxruntime_pybind11_state as runtime  # pyright: ignore[reportMissingImports]
 
     kernels = {
         kernel.op_name
