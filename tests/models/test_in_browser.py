@@ -29,7 +29,7 @@ pytestmark = pytest.mark.browser
 BACKENDS = ("webgpu", "wasm", "js")
 LIGHT_FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 LIGHT = (
-    "alexnet",
+    "bvlc_alexnet",
     "densenet121",
     "inception_v1",
     "inception_v2",
