@@ -40,6 +40,7 @@ __all__ = [
     "parse_dim",
     "product",
     "select",
+    "signed_symbols",
     "substitute",
     "symbol",
     "to_json",
@@ -255,6 +256,11 @@ def never_negative(dim: Dim, depth: int = 6) -> bool:
 def free_symbols(dim: Dim) -> frozenset[str]:
     """The names of the symbols in it."""
     return frozenset(atom.name for atom in _walk(dim) if isinstance(atom, Symbol))
+
+
+def signed_symbols(dim: Dim) -> frozenset[str]:
+    """The names of the symbols in it that may be negative."""
+    return frozenset(atom.name for atom in _walk(dim) if isinstance(atom, Symbol) and atom.signed)
 
 
 def substitute(dim: Dim, replace: Mapping[str, Dim]) -> Dim:

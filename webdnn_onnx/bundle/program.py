@@ -103,10 +103,22 @@ def program_record(
     if host[0].kernels:
         record["hostKernels"] = list(host[1].records)
     if emitted.requires:
-        record["requires"] = emitted.requires
+        record["requires"] = {**emitted.requires, **_large_buffers(writer.records)}
     if emitted.scratch:
         record["scratchBytes"] = emitted.scratch
     return record
+
+
+_COMMON_BINDING = 128 << 20
+"""What every WebGPU device can bind (maxStorageBufferBindingSize)."""
+
+
+def _large_buffers(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The limits that a program needs beyond what every device has."""
+    largest = max((record["bytes"] for record in records if isinstance(record["bytes"], int)), default=0)
+    if largest <= _COMMON_BINDING:
+        return {}
+    return {"limits": {"maxStorageBufferBindingSize": largest, "maxBufferSize": largest}}
 
 
 class _Writer:

@@ -96,6 +96,8 @@ def legacy_shift(context: NodeContext) -> int | None:
     """Where B's axes start in A under the opset 1 to 6 `broadcast` and `axis` attributes; None for today's rule."""
     if context.node.opset >= 7 or not context.attribute("broadcast", 0):
         return None
+    if context.rank(1) == 0:
+        return 0
     axis = context.attribute("axis", context.rank(0) - context.rank(1))
     return context.axis(axis, context.rank(0))
 

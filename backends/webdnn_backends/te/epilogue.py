@@ -43,7 +43,7 @@ from webdnn_backends.te.implementation import ScheduleContext
 from webdnn_backends.te.simplify import IndexAlgebra, strides
 from webdnn_backends.te.tensors import Call, Stage
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim, free_symbols, symbol
+from webdnn_onnx.symbolic import Dim, free_symbols, signed_symbols, symbol
 from webdnn_onnx.symbolic import substitute as substitute_dim
 
 __all__ = ["Arguments", "Epilogue", "is_plain", "only_sum", "outside", "split", "stride"]
@@ -76,6 +76,7 @@ class Arguments:
         dims += [axis.extent for reduce in self.stage.reductions for axis in reduce.axes]
         found = {name for size in dims for name in free_symbols(size)}
         found |= free_variables(self.stage.body) - {axis.name for axis in self.stage.axes}
+        self.signed |= {name for size in dims for name in signed_symbols(size)}
         self.signed |= {part.name for part in parts if isinstance(part, Var) and part.signed}
         for name in sorted(found):
             self.sizes[name] = f"size{len(self.sizes)}"

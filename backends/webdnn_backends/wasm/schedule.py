@@ -52,7 +52,7 @@ from webdnn_backends.wasm.conv import Conv, conv2d, depthwise_conv2d, pack_conv_
 from webdnn_backends.wasm.matmul import MatMul, matmul, pack_panels, pack_panels_kernel, row_products
 from webdnn_backends.wasm.tiles import PANEL, PLAIN, RELAXED, Tile
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim, ceil_div, free_symbols, product, symbol
+from webdnn_onnx.symbolic import Dim, ceil_div, free_symbols, product, signed_symbols, symbol
 from webdnn_onnx.symbolic import substitute as substitute_dim
 
 __all__ = ["OPTIONS", "implement"]
@@ -83,17 +83,20 @@ def _is_gather(read: Read) -> bool:
 
 @dataclass
 class _Writer:
-    """The arguments of the kernel of one stage. buffers: by tensor; sizes: symbol -> kernel parameter."""
+    """The arguments of the kernel of one stage. buffers: by tensor; sizes: symbol -> kernel parameter; signed: the
+    symbols that may be negative."""
 
     stage: Stage
     context: ScheduleContext
     buffers: dict[str, BufferParameter] = field(default_factory=dict)
     sizes: dict[str, str] = field(default_factory=dict)
+    signed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         tensors = [self.stage.output, *(part.tensor for part in self.reads())]
         dims = [size for name in tensors for size in self.context.tensors[name].shape]
         dims += [axis.extent for reduce in self.stage.reductions for axis in reduce.axes]
+        self.signed |= {name for size in dims for name in signed_symbols(size)}
         for name in sorted({name for size in dims for name in free_symbols(size)}):
             self.sizes[name] = f"size{len(self.sizes)}"
 
@@ -119,16 +122,18 @@ class _Writer:
         parameters = tuple(self.sizes.values())
         plain = None if plain is None else replace(plain, buffers=buffers, parameters=parameters)
         kernel = replace(kernel, buffers=buffers, parameters=parameters, plain=plain)
-        return Call(kernel, tensors, tuple(symbol(name) for name in self.sizes), self.stage.source)
+        sizes = tuple(symbol(name, signed=name in self.signed) for name in self.sizes)
+        return Call(kernel, tensors, sizes, self.stage.source)
 
     def dim(self, size: Dim) -> int | Expr:
         """A size over the kernel's parameters."""
-        renamed = substitute_dim(size, {old: symbol(new) for old, new in self.sizes.items()})
+        new = {old: symbol(name, signed=old in self.signed) for old, name in self.sizes.items()}
+        renamed = substitute_dim(size, new)
         return renamed if isinstance(renamed, int) else build.dim(renamed)
 
     def place(self, tensor: str, indices: Sequence[Expr]) -> Expr:
         """The flat position of an element, over the kernel's parameters."""
-        values: dict[str, Expr] = {old: Var(new) for old, new in self.sizes.items()}
+        values = {old: Var(new, signed=old in self.signed) for old, new in self.sizes.items()}
         return substitute(position(self.context, tensor, indices), values)
 
     def output_place(self) -> Expr:
@@ -561,7 +566,7 @@ class _Product:
             parameters=tuple(writer.sizes.values()),
             lanes=4 if even else 1,
         )
-        sizes = tuple(symbol(name) for name in writer.sizes)
+        sizes = tuple(symbol(name, signed=name in writer.signed) for name in writer.sizes)
         return tensor, Call(kernel, (self.right.tensor, tensor.name), sizes, self.stage.source), None
 
     def _constant_panels(self, shared: Sequence[Axis], last: Axis) -> PackedConstant | None:

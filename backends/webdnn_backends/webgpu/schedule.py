@@ -37,7 +37,7 @@ from webdnn_backends.te.implementation import Implementation, PackedConstant, Sc
 from webdnn_backends.te.naming import stage_name
 from webdnn_backends.te.tensors import ConvHint, MatMulHint, Stage, Tensor
 from webdnn_backends.webgpu.depthwise import depthwise_schedule, is_depthwise
-from webdnn_backends.webgpu.profile import DEFAULT
+from webdnn_backends.webgpu.profile import DEFAULT, PROFILES
 from webdnn_backends.webgpu.rows import row_schedule
 from webdnn_backends.webgpu.tiles import Product, choose_tile, row_product, tiled_product
 from webdnn_onnx.dtypes import DType
@@ -73,7 +73,7 @@ def _check_sizes(stage: Stage, context: ScheduleContext) -> None:
     for name in (stage.output, *dict.fromkeys(read.tensor for read in reads(stage.body))):
         tensor = context.tensors[name]
         if isinstance(tensor.elements, int):
-            DEFAULT.check_buffer(f"tensor '{name}'", -(-tensor.elements * tensor.dtype.bits // 8))
+            PROFILES["desktop"].check_buffer(f"tensor '{name}'", -(-tensor.elements * tensor.dtype.bits // 8))
 
 
 def _contraction(stage: Stage, context: ScheduleContext) -> Implementation | str:
