@@ -159,9 +159,9 @@ def test_generic_kernels_stay_parallel_in_all_output_axes(size: int | str) -> No
 
 def test_tensors_beyond_the_limit_of_a_buffer_are_named() -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
-    _, program = prepare(model([node], {"x": (6000, 6000)}, (6000, 6000)))
+    _, program = prepare(model([node], {"x": (20000, 20000)}, (20000, 20000)))
     with pytest.raises(
-        LimitError, match=r"tensor 'y': bytes of a storage buffer: expected at most 134217728 .*144000000"
+        LimitError, match=r"tensor 'y': bytes of a storage buffer: expected at most 1073741824 .*1600000000"
     ):
         compile_program(program, TARGET)
 
