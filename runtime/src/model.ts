@@ -232,8 +232,10 @@ export class LocalModel implements Model {
       checks.push((symbols) => {
         checkShape(type.shape, dims, symbols, `input '${port.name}'`);
       });
-      if (program.buffers[slot].role === "value") values.set(slot, { dtype: type.dtype, dims, data } as Tensor);
-      else if ("mapAsync" in data) {
+      if (program.buffers[slot].role === "value") {
+        if ("mapAsync" in data) throw new InputError(`input '${port.name}' is read on the host: give an array`);
+        values.set(slot, { dtype: type.dtype, dims, data: own(data) } as Tensor);
+      } else if ("mapAsync" in data) {
         checks.push((symbols) => {
           const storage = this.adopt(port.name, data, evaluate(program.buffers[slot].bytes, symbols));
           // An output of an earlier run would be read and written at once.
@@ -289,4 +291,9 @@ export class LocalModel implements Model {
     backend.copy(storage, 0, this.adopt(port.name, target, bytes), 0, bytes);
     return { dtype: type.dtype, dims, buffer: target } satisfies GPUTensor;
   }
+}
+
+/** Values live on after the call: what they came in, if it is shared memory, may be written meanwhile. */
+function own(data: TypedArray | readonly string[]): TypedArray | readonly string[] {
+  return "buffer" in data && !(data.buffer instanceof ArrayBuffer) ? data.slice() : data;
 }

@@ -6,6 +6,10 @@
 // and only pieces that were taken are waited for. Threads spin for a moment before they sleep, because most kernels are
 // shorter than waking up. The coordinator sleeps too, so it must not be the main thread of a page: load() moves such a
 // model into a worker.
+//
+// A run begins with a muster: the coordinator wakes the helpers and sleeps until they are awake. Going to sleep is what
+// lets the operating system give each of them a core of its own: woken by a thread that goes on working, a helper may be
+// put behind that very thread, on its core, for longer than a whole run takes.
 
 import { BackendError, reasonOf } from "./errors.ts";
 import { nodeModule } from "./files.ts";
@@ -24,6 +28,10 @@ const DONE = 8;
 const THREADS = 9;
 /** Number of pieces of equal size; 0: pieces that become smaller. */
 const EVEN = 10;
+/** 1 while a run is in progress: helpers then wait awake. */
+const ACTIVE = 11;
+/** Helpers that are awake. */
+const AWAKE = 12;
 const ARGS = 16;
 const MAXIMUM_ARGS = 240;
 
@@ -33,8 +41,14 @@ const MAXIMUM_ARGS = 240;
  */
 const ROUNDS = 4;
 
-/** Milliseconds for which a thread looks at a word before it sleeps on it. Most of what lies between two calls is shorter. */
+/** Milliseconds for which the coordinator looks at a word before it sleeps on it. */
 const SPIN = 0.1;
+
+/** The same for helpers while a run is in progress: longer than what lies between two shared calls of most runs. */
+const HELPER_SPIN = 0.5;
+
+/** Milliseconds that the coordinator sleeps at the most for its helpers to wake up. */
+const MUSTER = 0.5;
 
 /** Looks at the word for one look at the clock. */
 const LOOKS = 64;
@@ -122,12 +136,18 @@ export function startWorker(url: URL): AnyWorker {
   };
 }
 
+/** Whether the word changes from `value` within so many milliseconds, looking at it all the time. */
+function changes(words: Int32Array, word: number, value: number, spin: number): boolean {
+  const end = performance.now() + spin;
+  do {
+    for (let look = 0; look < LOOKS; look++) if (Atomics.load(words, word) !== value) return true;
+  } while (performance.now() < end);
+  return false;
+}
+
 /** Waits until the word is no longer `value`. */
 function waitWhile(words: Int32Array, word: number, value: number): void {
-  const end = performance.now() + SPIN;
-  do {
-    for (let look = 0; look < LOOKS; look++) if (Atomics.load(words, word) !== value) return;
-  } while (performance.now() < end);
+  if (changes(words, word, value, SPIN)) return;
   while (Atomics.load(words, word) === value) Atomics.wait(words, word, value, 1000);
 }
 
@@ -167,9 +187,15 @@ function work(words: Int32Array, find: (kernel: number) => Call): void {
 /** A helper's life: parked on the control block, at work on every call, until told to stop. */
 export function help(memory: WebAssembly.Memory, functions: readonly Call[]): void {
   const words = new Int32Array(memory.buffer, 0, ARGS + MAXIMUM_ARGS);
+  Atomics.add(words, AWAKE, 1);
   for (let generation = 0; ; generation = Atomics.load(words, GENERATION)) {
     work(words, (kernel) => functions[kernel]);
-    waitWhile(words, GENERATION, generation);
+    if (!Atomics.load(words, ACTIVE) || !changes(words, GENERATION, generation, HELPER_SPIN)) {
+      Atomics.sub(words, AWAKE, 1);
+      while (Atomics.load(words, GENERATION) === generation) Atomics.wait(words, GENERATION, generation, 1000);
+      Atomics.add(words, AWAKE, 1);
+      Atomics.notify(words, AWAKE);
+    }
     if (Atomics.load(words, STOP)) return;
   }
 }
@@ -223,6 +249,7 @@ export class ThreadPool {
   run(kernel: number, call: Call, args: readonly number[], extent: number, even = 0): void {
     if (this.broken) throw new BackendError(`a thread died: ${this.broken}`);
     const { words } = this;
+    this.muster();
     const shared = args.length - 2;
     if (shared > MAXIMUM_ARGS) {
       throw new BackendError(`${shared} arguments, at most ${MAXIMUM_ARGS} can be shared with threads`);
@@ -249,6 +276,27 @@ export class ThreadPool {
     // Closed before its words change: a late helper that still holds this ticket cannot take a piece with it.
     Atomics.store(words, TICKET, -1);
     if (words[FAILED]) throw new BackendError("it trapped");
+  }
+
+  /** Wakes the helpers for a run. */
+  private muster(): void {
+    const { words } = this;
+    if (words[ACTIVE]) return;
+    Atomics.store(words, ACTIVE, 1);
+    Atomics.add(words, GENERATION, 1);
+    Atomics.notify(words, GENERATION);
+    const end = performance.now() + MUSTER;
+    for (let awake = Atomics.load(words, AWAKE); awake < this.team.threads - 1; awake = Atomics.load(words, AWAKE)) {
+      const left = end - performance.now();
+      if (left <= 0) return;
+      Atomics.wait(words, AWAKE, awake, left);
+    }
+  }
+
+  /** Lets the helpers sleep until the next run. */
+  rest(): void {
+    Atomics.store(this.words, ACTIVE, 0);
+    Atomics.add(this.words, GENERATION, 1);
   }
 
   dispose(): void {

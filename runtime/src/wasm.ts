@@ -267,6 +267,7 @@ export class WasmBackend implements Backend {
   }
 
   finish(): Promise<void> {
+    this.pool?.rest();
     return Promise.resolve();
   }
 

@@ -6,6 +6,7 @@ import type { Progress } from "./files.ts";
 import { documentBase, workerUrl, type LoadOptions } from "./load.ts";
 import type { BackendName, Port } from "./manifest.ts";
 import type { Fallback, Inputs, Model, Outputs, Placement, RunOptions } from "./model.ts";
+import { Staging } from "./staging.ts";
 import { startWorker, type AnyWorker } from "./wasm-threads.ts";
 
 /** What describes a model, without its methods. */
@@ -118,6 +119,7 @@ class RemoteModel implements Model {
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly placement: readonly Placement[];
+  private readonly staging = new Staging();
   private disposed = false;
 
   constructor(
@@ -139,7 +141,14 @@ class RemoteModel implements Model {
   async run(inputs: Inputs, options: RunOptions = {}): Promise<Outputs> {
     this.checkAlive();
     if (options.observe) throw new InputError("observe cannot reach into a worker: load the model with threads: 1");
-    return this.channel.ask<Outputs>({ role: "run", inputs, outputs: options.outputs }, options.signal);
+    const staged = this.staging.put(inputs);
+    try {
+      const request = { role: "run", inputs: staged.inputs, outputs: options.outputs } as const;
+      return await this.channel.ask<Outputs>(request, options.signal);
+    } finally {
+      // After an abort the worker may still read what the next run writes: nobody sees what it makes of it.
+      staged.release();
+    }
   }
 
   async profile(inputs: Inputs): Promise<readonly KernelTime[] | null> {
