@@ -65,6 +65,28 @@ export async function compare({ bundle, model, backend, threads, inputs, runs, w
   return { ...times, difference, oursMedian: median(times.ours), theirsMedian: median(times.theirs), threads: a.threads };
 }
 
+/**
+ * Median milliseconds per run of our bundle with one thread and with so many, block by block in turn and with no other
+ * engine in the page, whose threads would share the cores: `{one, many}`.
+ */
+export async function scaling({ bundle, backend, threads, inputs, blocks, runs }) {
+  const feeds = makeInputs(inputs);
+  const models = { one: await ours(bundle, backend, 1), many: await ours(bundle, backend, threads) };
+  const medians = { one: [], many: [] };
+  for (let block = -1; block < blocks; block++) {
+    for (const [kind, { run }] of Object.entries(models)) {
+      const times = [];
+      for (let i = 0; i < runs; i++) {
+        const begin = performance.now();
+        await run(feeds);
+        times.push(performance.now() - begin);
+      }
+      if (block >= 0) medians[kind].push(median(times));
+    }
+  }
+  return { one: median(medians.one), many: median(medians.many) };
+}
+
 /** Milliseconds from nothing loaded to the first result, of one engine in a fresh page. */
 export async function coldStart({ engine, bundle, model, backend, threads, inputs }) {
   const feeds = makeInputs(inputs);

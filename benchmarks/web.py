@@ -65,17 +65,19 @@ def measure(comparison: Comparison, model: Path, runs: int) -> list[str]:
     """Lines of a report about one model."""
     facts = comparison.prepare(model)
     lines: list[str] = []
-    own: dict[int, float] = {}
     for threads in (1, 2) if comparison.backend == "wasm" else (1,):
         found = comparison.call("compare", {**facts, "threads": threads, "runs": runs, "warmups": 3})
-        own[threads] = found["oursMedian"]
         lines.append(
             f"{model.stem:18} {comparison.backend:6} {threads} thread{'s' if threads > 1 else ' '} "
             f"ours {found['oursMedian']:8.2f} ms   onnxruntime-web {found['theirsMedian']:8.2f} ms   "
             f"{found['theirsMedian'] / found['oursMedian']:5.2f}x   largest difference {found['difference']:.1e}"
         )
-    if 2 in own:
-        lines.append(f"{model.stem:18} {comparison.backend:6} two threads {own[1] / own[2]:.2f}x one")
+    if comparison.backend == "wasm":
+        found = comparison.call("scaling", {**facts, "threads": 2, "blocks": 5, "runs": runs})
+        lines.append(
+            f"{model.stem:18} wasm   scaling   one thread {found['one']:8.2f} ms   two {found['many']:8.2f} ms   "
+            f"{found['one'] / found['many']:5.2f}x"
+        )
     cold: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _ in range(5):
         for engine, times in cold.items():
