@@ -45,6 +45,20 @@ def linear_attention_gate(call: Call) -> list[Shape]:
     return [call.shape(0), call.shape(0)]
 
 
+@rule("GatedDeltaNet", domain=_MS)
+def gated_delta_net(call: Call) -> Sequence[Type | None]:
+    """[tokens, heads, value size], or [batch, sequence, ..] as the query is; the states [batch, heads, d_v, d_k]."""
+    query = call.at_least(0, 2)
+    packed = not call.has(1)
+    if packed or not call.has(3):
+        state = call.ranked(6, 4)
+    else:
+        state = (call.ranked(3, 1)[0] - 1, *call.at_least(2, 3)[-2:], query[-1])
+    lead = query[:-1] if packed else query[:-2]
+    output: Shape = (*lead, state[1], state[2])
+    return [TensorType(call.dtype(0), output), TensorType(DType.FLOAT32, state)]
+
+
 @shape_rule("LinearAttention", domain=_MS, dtype=(0, lambda call: call.dtype(3) if call.has(3) else call.dtype(0)))
 def linear_attention(call: Call) -> list[Shape]:
     """[B, T, heads * d_v], and the states [B, kv heads, d_k, d_v], several with a window."""
@@ -122,6 +136,13 @@ def expand_dims(call: Call) -> list[Shape]:
         return [unknown(call, len(shape) + 1)]
     where = call.axis(axis, len(shape) + 1)
     return [(*shape[:where], 1, *shape[where:])]
+
+
+@shape_rule("Unique", domain=_MS, dtype=(0, DType.INT64))
+def unique(call: Call) -> list[Shape]:
+    """The distinct values, the place of each element among them, their counts."""
+    different = call.fresh(0)
+    return [(different,), call.ranked(0, 1), (different,)]
 
 
 @shape_rule("Pad", domain=_MS)

@@ -38,3 +38,10 @@ def tf_idf_vectorizer(call: Call) -> list[Shape]:
     shape = call.ranked(0, 1, 2)
     indexes = call.numbers("ngram_indexes") or ()
     return [(*shape[:-1], max(indexes, default=-1) + 1)]
+
+
+@shape_rule("Tokenizer", domain="com.microsoft")
+def tokenizer(call: Call) -> list[Shape]:
+    """The input's shape with the most tokens of a string behind it."""
+    shape = call.ranked(0, 1, 2)
+    return [(*shape, call.fresh(len(shape)))]

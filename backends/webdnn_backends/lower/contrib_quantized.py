@@ -12,7 +12,7 @@ from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.contraction import covered, window
 from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.elementwise import like, sigmoid
-from webdnn_backends.lower.formulas import all_of, as_type, below, count, less, minus, over, plus, times
+from webdnn_backends.lower.formulas import all_of, as_type, below, less, minus, over, plus, times
 from webdnn_backends.lower.quantization import dynamic_parameters, quantized, zero_indices
 from webdnn_backends.lower.registry import LOWERINGS, lowering
 from webdnn_onnx.dtypes import DType
@@ -27,13 +27,23 @@ def _one(context: NodeContext, index: int) -> Expr:
     return context.element(index, [0] * context.rank(index))
 
 
+def _centred(context: NodeContext, value: Expr, zero: int) -> Expr:
+    """value - zero point, which is a single number."""
+    whole = as_type(Scalar.I32, value)
+    return build.sub(whole, as_type(Scalar.I32, _one(context, zero))) if context.has(zero) else whole
+
+
 def _real(context: NodeContext, value: Expr, scale: int, zero: int) -> Expr:
     """(value - zero point) * scale, where both are single numbers."""
-    whole = as_type(Scalar.I32, value)
-    if context.has(zero):
-        whole = build.sub(whole, as_type(Scalar.I32, _one(context, zero)))
     factor = _one(context, scale)
-    return times(as_type(factor.type, whole), factor)
+    return times(as_type(factor.type, _centred(context, value, zero)), factor)
+
+
+def _mean(context: NodeContext, total: Expr, number: Expr) -> Expr:
+    """What a sum of centred values means, divided by their number. The sum is one of integers, so that its order does
+    not decide how the mean is rounded."""
+    factor = _one(context, 1)
+    return times(over(as_type(factor.type, total), as_type(factor.type, number)), factor)
 
 
 def _again(context: NodeContext, value: Expr, scale: int, zero: int) -> Expr:
@@ -138,7 +148,7 @@ def _softmax(context: NodeContext) -> None:
     context.emit(lambda i: _again(context, over(exponential(i), context.read(total, row(i))), 3, 4))
 
 
-def _mean(context: NodeContext, axes: Sequence[int], keep: bool, scale: int) -> None:
+def _mean_over(context: NodeContext, axes: Sequence[int], keep: bool, scale: int) -> None:
     """The mean of the first input over axes, quantized by inputs `scale` and the next."""
     shape = context.shape(0)
     extents = [shape[axis] for axis in axes]
@@ -150,10 +160,10 @@ def _mean(context: NodeContext, axes: Sequence[int], keep: bool, scale: int) -> 
         def term(k: Indices) -> Expr:
             inner = iter(k)
             at = [next(inner) if index is None else index for index in outer]
-            return _real(context, context.element(0, at), 1, 2)
+            return _centred(context, context.element(0, at), 2)
 
         total = context.sum(extents, term)
-        return _again(context, over(total, count(product(extents), total.type)), scale, scale + 1)
+        return _again(context, _mean(context, total, build.dim(product(extents))), scale, scale + 1)
 
     context.emit(body)
 
@@ -161,7 +171,7 @@ def _mean(context: NodeContext, axes: Sequence[int], keep: bool, scale: int) -> 
 @lowering("QLinearGlobalAveragePool", domain=MS)
 def _global_average_pool(context: NodeContext) -> None:
     rank = context.rank(0)
-    _mean(context, range(1, rank - 1) if context.attribute("channels_last", 0) else range(2, rank), True, 3)
+    _mean_over(context, range(1, rank - 1) if context.attribute("channels_last", 0) else range(2, rank), True, 3)
 
 
 @lowering("QLinearReduceMean", domain=MS)
@@ -169,7 +179,7 @@ def _reduce_mean(context: NodeContext) -> None:
     rank = context.rank(0)
     given: tuple[int, ...] = context.attribute("axes", ())
     axes = sorted(context.axis(axis, rank) for axis in given) if given else range(rank)
-    _mean(context, axes, bool(context.attribute("keepdims", 1)), 3)
+    _mean_over(context, axes, bool(context.attribute("keepdims", 1)), 3)
 
 
 def _spatial(shape: Shape, last: bool) -> Shape:
@@ -195,14 +205,14 @@ def _average_pool(context: NodeContext) -> None:
         def term(k: Indices) -> Expr:
             places = [span.position(axis, at[axis], k[axis]) for axis in range(len(kernel))]
             inside = all_of(*(below(place, size) for place, size in zip(places, spatial, strict=True)))
-            value = _real(context, context.element(0, _place(i, places, last)), 1, 2)
+            value = _centred(context, context.element(0, _place(i, places, last)), 2)
             return build.select(inside, value, like(value, 0))
 
         total = context.sum(kernel, term)
         number: Expr = Const(1)
         for axis, size in enumerate(kernel):
             number = build.mul(number, covered(span, axis, at[axis], size, spatial[axis], outputs[axis], include))
-        return _again(context, over(total, as_type(total.type, number)), 3, 4)
+        return _again(context, _mean(context, total, number), 3, 4)
 
     context.emit(body)
 

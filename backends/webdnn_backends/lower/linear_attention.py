@@ -22,13 +22,14 @@ from webdnn_backends.lower.registry import lowering
 from webdnn_onnx.errors import InvalidModelError
 from webdnn_onnx.symbolic import Dim
 
-__all__: list[str] = []
+__all__ = ["rule_of"]
 
 _RULES = {"linear": (False, False), "gated": (True, False), "delta": (False, True), "gated_delta": (True, True)}
 """Whether the state decays, and whether what it says already is subtracted."""
 
 
-def _rule(context: NodeContext) -> tuple[bool, bool]:
+def rule_of(context: NodeContext) -> tuple[bool, bool]:
+    """Whether the state decays, and whether the rule is a delta rule. Raises InvalidModelError."""
     name = context.attribute("update_rule", "gated_delta")
     if name not in _RULES:
         raise InvalidModelError(f"{context.where}: update_rule: expected one of {', '.join(_RULES)}, got {name!r}")
@@ -50,7 +51,7 @@ class _Sizes:
 def _linear_attention(context: NodeContext) -> None:
     if context.attribute("state_window", 0):
         raise context.unsupported("a window of states (state_window)")
-    gated, delta = _rule(context)
+    gated, delta = rule_of(context)
     for wanted, index, name in ((gated, 4, "decay"), (delta, 5, "beta")):
         if wanted and not context.has(index):
             raise InvalidModelError(f"{context.where}: expected {name}, got none")

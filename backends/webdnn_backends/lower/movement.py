@@ -50,7 +50,6 @@ def unflatten(position: Expr, shape: Sequence[Dim]) -> Indices:
 @lowering("Flatten")
 @lowering("Squeeze")
 @lowering("Unsqueeze")
-@lowering("ExpandDims", domain="com.microsoft")
 def _reshape(context: NodeContext) -> None:
     source, target = context.shape(0), context.output().shape
 

@@ -17,6 +17,7 @@ from webdnn_backends.lower.state import LoweringState
 from webdnn_backends.lower.strings_regex import javascript_pattern
 from webdnn_backends.te.tensors import Host, Tensor
 from webdnn_onnx.dtypes import DType
+from webdnn_onnx.errors import InvalidModelError
 from webdnn_onnx.graph import Node, TensorType
 from webdnn_onnx.symbolic import Dim
 
@@ -168,6 +169,27 @@ def _split(context: NodeContext) -> None:
 def _regex(context: NodeContext) -> None:
     pattern, flags = javascript_pattern(context.attribute("pattern", ""))
     context.host("regex_full_match", {"pattern": pattern, "flags": flags})
+
+
+@lowering("Tokenizer", domain="com.microsoft")
+def _tokenizer(context: NodeContext) -> None:
+    separators: tuple[str, ...] = context.attribute("separators", ())
+    expression = context.attribute("tokenexp", "")
+    if bool(separators) == bool(expression):
+        given = "both" if expression else "neither"
+        raise InvalidModelError(f"{context.where}: expected separators or tokenexp, got {given}")
+    characters = expression == "." or separators == ("",)
+    patterns = [] if characters else [javascript_pattern(text) for text in (expression, *separators) if text]
+    context.host(
+        "tokenizer",
+        {
+            "kind": "characters" if characters else "tokens" if expression else "separators",
+            "patterns": [{"pattern": pattern, "flags": flags} for pattern, flags in patterns],
+            "shortest": max(context.attribute("mincharnum", 1), 1),
+            "mark": bool(context.attribute("mark", 0)),
+            "padding": context.attribute("pad_value", ""),
+        },
+    )
 
 
 @lowering("TfIdfVectorizer", since=9)

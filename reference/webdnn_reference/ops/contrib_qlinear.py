@@ -39,6 +39,13 @@ def _quantized(x: Array, scale: Array, zero_point: Array | None, like: Array) ->
     return rounded_to(x / scale.reshape(()), zero, DType.from_numpy(like.dtype), True)
 
 
+def _centred(x: Array, scale: Array, zero_point: Array | None) -> Array:
+    """x less its zero point, in the type of the scale. Sums of such numbers are exact in any order up to 2^24, so that a
+    mean is scaled at the end."""
+    zero = 0 if zero_point is None else zero_point.astype(np.int32)
+    return np.asarray(x.astype(np.int32) - zero).astype(scale.dtype)
+
+
 @op("QLinearAdd", 1, domain=MS)
 def qlinear_add(
     A: Array,
@@ -119,7 +126,7 @@ def qlinear_average_pool(
 ) -> Array:
     """AveragePool. X: int8 or uint8[N, C, D1..Dr], or [N, D1..Dr, C] if channels_last -> same type and layout."""
     y = average_pool_10(
-        _channels_first(dequantize_linear_10(X, x_scale, x_zero_point), channels_last),
+        _channels_first(_centred(X, x_scale, x_zero_point), channels_last),
         kernel_shape=kernel_shape,
         auto_pad=auto_pad,
         ceil_mode=ceil_mode,
@@ -127,7 +134,7 @@ def qlinear_average_pool(
         pads=pads,
         strides=strides,
     )
-    return _quantized(_channels_back(y, channels_last), y_scale, y_zero_point, X)
+    return _quantized(_channels_back(y, channels_last) * x_scale, y_scale, y_zero_point, X)
 
 
 @op("QLinearGlobalAveragePool", 1, domain=MS)
@@ -136,8 +143,8 @@ def qlinear_global_average_pool(
 ) -> Array:
     """The mean over all spatial axes, which become 1. X: int8 or uint8[N, C, D1..Dr], or channels last -> same."""
     axes = tuple(range(1, X.ndim - 1) if channels_last else range(2, X.ndim))
-    mean = average(dequantize_linear_10(X, x_scale, x_zero_point), axis=axes, keepdims=True)
-    return _quantized(mean, y_scale, y_zero_point, X)
+    mean = average(_centred(X, x_scale, x_zero_point), axis=axes, keepdims=True)
+    return _quantized(mean * x_scale, y_scale, y_zero_point, X)
 
 
 @op("QLinearReduceMean", 1, domain=MS)
@@ -153,8 +160,8 @@ def qlinear_reduce_mean(
 ) -> Array:
     """The mean over axes. data: int8 or uint8 -> same type."""
     where = axes_of(axes, data.ndim) if axes else tuple(range(data.ndim))
-    mean = average(dequantize_linear_10(data, data_scale, data_zero_point), axis=where, keepdims=bool(keepdims))
-    return _quantized(np.asarray(mean), reduced_scale, reduced_zero_point, data)
+    mean = average(_centred(data, data_scale, data_zero_point), axis=where, keepdims=bool(keepdims))
+    return _quantized(np.asarray(mean * data_scale), reduced_scale, reduced_zero_point, data)
 
 
 @op("QLinearConcat", 1, domain=MS)

@@ -129,6 +129,50 @@ export function regex_full_match([input], { pattern, flags }) {
   ];
 }
 
+/** The parts of a text between matches of an expression with the flag g. */
+const between = (expression, text) => {
+  const pieces = [];
+  let start = 0;
+  for (const match of text.matchAll(expression)) {
+    if (!match[0]) continue;
+    pieces.push(text.slice(start, match.index));
+    start = match.index + match[0].length;
+  }
+  return [...pieces, text.slice(start)];
+};
+
+/** The leftmost matches that do not overlap, each as long as possible; `whole` is the expression for all of a text. */
+const longestMatches = (expression, whole, text) => {
+  const tokens = [];
+  expression.lastIndex = 0;
+  for (let match = expression.exec(text); match; match = expression.exec(text)) {
+    let end = text.length;
+    while (end > match.index + match[0].length && !whole.test(text.slice(match.index, end))) end--;
+    if (end > match.index) tokens.push(text.slice(match.index, end));
+    expression.lastIndex = Math.max(end, match.index + 1);
+  }
+  return tokens;
+};
+
+/** Tokens of each string along a new last axis; marks around them where asked for. */
+export function tokenizer([input], { kind, patterns, shortest, mark, padding }) {
+  const expressions = patterns.map(({ pattern, flags }) => new RegExp(pattern, `${flags}g`));
+  const wholes = patterns.map(({ pattern, flags }) => new RegExp(`^(?:${pattern})$`, flags));
+  const split = {
+    characters: (text) => Array.from(text),
+    tokens: (text) => longestMatches(expressions[0], wholes[0], text),
+    separators: (text) =>
+      expressions.reduce((pieces, expression) => pieces.flatMap((piece) => between(expression, piece)), [text]),
+  }[kind];
+  const rows = input.data.map((text) => split(text).filter((token) => Array.from(token).length >= shortest));
+  const most = rows.reduce((longest, row) => Math.max(longest, row.length), 0);
+  if (!most) return [strings([...input.dims, 0], [])];
+  const marked = mark ? rows.map((row) => ["\u0002", ...row, "\u0003"]) : rows;
+  const width = mark ? most + 2 : most;
+  const data = marked.flatMap((row) => [...row, ...new Array(width - row.length).fill(padding)]);
+  return [strings([...input.dims, width], data)];
+}
+
 /** Counts of the n-grams of a pool; `factors` weigh them. */
 export function tf_idf([input], { mode, shortest, longest, skips, pool, starts, indexes, factors, width }) {
   const places = new Map();
