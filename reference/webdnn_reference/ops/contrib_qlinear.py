@@ -40,8 +40,8 @@ def _quantized(x: Array, scale: Array, zero_point: Array | None, like: Array) ->
 
 
 def _centred(x: Array, scale: Array, zero_point: Array | None) -> Array:
-    """x less its zero point, in the type of the scale. Sums of such numbers are exact in any order up to 2^24: a mean is
-    scaled at the end."""
+    """x less its zero point, in the type of the scale. Sums of such numbers are exact in any order up to 2^24: a mean
+    is scaled at the end."""
     zero = 0 if zero_point is None else zero_point.astype(np.int32)
     return np.asarray(x.astype(np.int32) - zero).astype(scale.dtype)
 
