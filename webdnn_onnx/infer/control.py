@@ -98,10 +98,14 @@ def if_(call: Call) -> Sequence[Type | None]:
         raise errors[0]
     if len(branches) == 1:
         return branches[0]
-    return [
+    merged = [
         merge(then, otherwise, partial(call.fresh, output=index))
         for index, (then, otherwise) in enumerate(zip(*branches, strict=False))
     ]
+    for name, kind in zip(call.node.outputs, merged, strict=False):
+        if isinstance(kind, TensorType) and kind.shape is None:
+            call.scope.forget_sizes(name)
+    return merged
 
 
 @rule("Loop")

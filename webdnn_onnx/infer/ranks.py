@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from webdnn_onnx.graph import Attribute, Graph, Node, TensorType, Value
 from webdnn_onnx.infer.engine import Inference, analyse
+from webdnn_onnx.infer.rank_choices import with_choices
 
 __all__ = ["analyse_ranks"]
 
@@ -20,10 +21,14 @@ _Path = tuple[tuple[int, str], ...]
 def analyse_ranks(graph: Graph) -> Inference:
     """As `analyse`, for a graph in which every If that gives tensors of one rank or another ends its graph.
 
-    Exporters write `If(dimension == 1, Squeeze(x), x)`. The nodes behind such an If go into both of its branches.
+    Exporters write `If(dimension == 1, Squeeze(x), x)`. The nodes behind such an If go into both of its branches. A
+    Squeeze or Reshape whose rank depends on sizes becomes such an If.
     """
     inference = analyse(graph)
     for split in range(_MOST_SPLITS):
+        while (chosen := with_choices(graph, inference.graph)) is not None:
+            graph = chosen
+            inference = analyse(graph)
         place = next(_undecided(inference.graph, ()), None)
         if place is None:
             break
@@ -55,13 +60,22 @@ def _rank_differs(graph: Graph, node: Node, name: str) -> bool:
     if not isinstance(kind, TensorType) or kind.shape is not None:
         return False
     position = node.outputs.index(name)
-    ranks: set[int] = set()
+    ranks: set[int | None] = set()
     for branch in node.subgraphs:
-        own = branch.outputs[position].type if position < len(branch.outputs) else None
-        if not isinstance(own, TensorType) or own.shape is None:
+        if position >= len(branch.outputs):
+            continue
+        own = branch.outputs[position].type
+        if not isinstance(own, TensorType):
             return False
-        ranks.add(len(own.shape))
-    return len(ranks) > 1
+        if own.shape is None and not _is_chosen(branch, branch.outputs[position].name):
+            return False
+        ranks.add(None if own.shape is None else len(own.shape))
+    return len(ranks) > 1 or None in ranks
+
+
+def _is_chosen(graph: Graph, name: str) -> bool:
+    """Whether an If of the graph gives the value: its rank then is known once that If is split too."""
+    return any(node.op == "If" and name in node.outputs for node in graph.nodes)
 
 
 def _reads(node: Node) -> Iterator[str]:

@@ -94,6 +94,11 @@ class Scope:
         self.bindings[key] = ValueBinding(name, -1 - axis)
         return symbol(key)
 
+    def forget_sizes(self, name: str) -> None:
+        """Take back the symbols of a value's dimensions: its rank turned out to be unknown."""
+        for key in [key for key, binding in self.bindings.items() if binding.value == name and binding.index < 0]:
+            del self.bindings[key]
+
     def is_signed(self, dim: Dim) -> bool:
         """Whether it depends on elements of run-time tensors, so that 0 and -1 may be meant as marks."""
         names = free_symbols(dim)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from webdnn_backends.te.implementation import Implement, Implementation, Layout,
 from webdnn_backends.te.layout import channels_last
 from webdnn_backends.te.tensors import (
     Call,
+    Copy,
+    Host,
     If,
     Item,
     Loop,
@@ -24,6 +26,7 @@ from webdnn_backends.te.tensors import (
     Tensor,
     TensorProgram,
     named,
+    nested,
 )
 from webdnn_onnx.dtypes import DType
 
@@ -78,6 +81,20 @@ def compile_program(program: TensorProgram, target: Target) -> CompiledProgram:
     return compiler.finish(tuple(fusions))
 
 
+def _shaped(items: Iterable[Item]) -> Iterator[str]:
+    """The tensors whose shape matters to an item, not only their elements: no views of tensors of another shape."""
+    for item in items:
+        match item:
+            case Host(inputs=inputs):
+                yield from inputs
+            case Copy(input=name):
+                yield name
+            case Loop():
+                yield from (name for group in item.carried for name in group)
+                yield from (name for group in (*item.gather, *item.scatter) for name in group[:2])
+        yield from _shaped(nested(item))
+
+
 _WIDENED = {DType.FLOAT16: DType.FLOAT32, DType.BFLOAT16: DType.FLOAT32}
 
 
@@ -108,6 +125,7 @@ class _Compiler:
         self.items: list[Item] = []
         self.declined: dict[str, str] = {}
         self.packed: dict[tuple[str, str], str] = {}
+        self.shaped = set(_shaped(program.items))
 
     def add(self, item: Item) -> None:
         """Schedule one item."""
@@ -146,7 +164,11 @@ class _Compiler:
         return block
 
     def _is_view(self, stage: Stage) -> bool:
-        if not isinstance(stage.hint, ReshapeHint) or stage.output in self.program.outputs:
+        if (
+            not isinstance(stage.hint, ReshapeHint)
+            or stage.output in self.program.outputs
+            or stage.output in self.shaped
+        ):
             return False
         return (
             stage.hint.x not in self.layouts
