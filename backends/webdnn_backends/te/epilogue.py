@@ -36,15 +36,15 @@ from webdnn_backends.ir.loops import (
     Vector,
     subexpressions,
 )
-from webdnn_backends.ir.rewrite import free_variables, substitute
+from webdnn_backends.ir.rewrite import reads, substitute
 from webdnn_backends.ir.scalars import Scalar
 from webdnn_backends.te.access import position
 from webdnn_backends.te.implementation import ScheduleContext
+from webdnn_backends.te.parameters import parameters_of
 from webdnn_backends.te.simplify import IndexAlgebra, strides
 from webdnn_backends.te.tensors import Call, Stage
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim, free_symbols, signed_symbols, symbol
-from webdnn_onnx.symbolic import substitute as substitute_dim
+from webdnn_onnx.symbolic import Dim
 
 __all__ = ["Arguments", "Epilogue", "is_plain", "only_sum", "outside", "split", "stride"]
 
@@ -60,31 +60,16 @@ def is_plain(part: Expr) -> bool:
 
 @dataclass
 class Arguments:
-    """Buffers and parameters of the kernel of one stage, named as they are asked for. sizes: symbol -> parameter;
-    signed: the symbols that may be negative."""
+    """Buffers and parameters of the kernel of one stage, named as they are asked for."""
 
     stage: Stage
     context: ScheduleContext
     buffers: dict[str, BufferParameter] = field(default_factory=dict)
-    sizes: dict[str, str] = field(default_factory=dict)
-    signed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        parts = list(subexpressions(self.stage.body))
-        names = [self.stage.output, *(part.tensor for part in parts if isinstance(part, Read))]
-        dims = [size for name in names for size in self.context.tensors[name].shape]
-        dims += [axis.extent for reduce in self.stage.reductions for axis in reduce.axes]
-        found = {name for size in dims for name in free_symbols(size)}
-        found |= free_variables(self.stage.body) - {axis.name for axis in self.stage.axes}
-        self.signed |= {name for size in dims for name in signed_symbols(size)}
-        self.signed |= {part.name for part in parts if isinstance(part, Var) and part.signed}
-        for name in sorted(found):
-            self.sizes[name] = f"size{len(self.sizes)}"
-
-    @property
-    def parameters(self) -> dict[str, Var]:
-        """The kernel's parameter for each symbol."""
-        return {old: Var(new, signed=old in self.signed) for old, new in self.sizes.items()}
+        names = dict.fromkeys((self.stage.output, *(read.tensor for read in reads(self.stage.body))))
+        sizes = [size for name in names for size in self.context.tensors[name].shape]
+        self.parameters = parameters_of(sizes, [self.stage.body], {axis.name for axis in self.stage.axes}, "size")
 
     def buffer(self, tensor: str, dtype: DType | None = None) -> str:
         """The kernel's name for a tensor that it reads."""
@@ -95,13 +80,12 @@ class Arguments:
 
     def dim(self, size: Dim) -> int | Expr:
         """A size over the kernel's parameters."""
-        new = {old: symbol(var.name, signed=var.signed) for old, var in self.parameters.items()}
-        renamed = substitute_dim(size, new)
+        renamed = self.parameters.dim(size)
         return renamed if isinstance(renamed, int) else build.dim(renamed)
 
     def place(self, tensor: str, indices: Sequence[Expr]) -> Expr:
         """The flat position of an element, over the kernel's parameters."""
-        return substitute(position(self.context, tensor, indices), self.parameters)
+        return self.parameters.expr(position(self.context, tensor, indices))
 
     def target(self) -> Expr:
         """Where the stage's element goes, over its axes."""
@@ -130,12 +114,10 @@ class Arguments:
         """The call of the finished kernel, which was built before all its buffers were known; its variant for plain
         WebAssembly has the same arguments."""
         out = BufferParameter("out", self.context.tensors[self.stage.output].dtype, Access.WRITE)
-        buffers, parameters = (*self.buffers.values(), out), tuple(self.sizes.values())
-        plain = kernel.plain
-        plain = None if plain is None else replace(plain, buffers=buffers, parameters=parameters)
+        buffers, parameters = (*self.buffers.values(), out), self.parameters.names
+        plain = None if kernel.plain is None else replace(kernel.plain, buffers=buffers, parameters=parameters)
         kernel = replace(kernel, buffers=buffers, parameters=parameters, plain=plain)
-        sizes = tuple(symbol(name, signed=name in self.signed) for name in self.sizes)
-        return Call(kernel, (*self.buffers, self.stage.output), sizes, self.stage.source)
+        return Call(kernel, (*self.buffers, self.stage.output), self.parameters.sizes, self.stage.source)
 
 
 @dataclass(frozen=True)
@@ -148,13 +130,13 @@ class Epilogue:
 
     def store(self, values: Mapping[str, Expr], total: Expr) -> tuple[Stmt, ...]:
         """Compute and write one or four elements; values: of the stage's axes."""
-        value = self._visit(self.arguments.stage.body, values, total)
+        value = self._value(values, total)
         if value.lanes != total.lanes:
             value = Splat(value, total.lanes)
         target = self.arguments.target()
         if total.lanes == 1 or stride(target, self.column) == 1:
             return (Store("out", substitute(target, values), value),)
-        result = Var("result", value.type, 4)
+        result = Var(f"result_{total.name}" if isinstance(total, Var) else "result", value.type, 4)
         stores = (
             Store("out", substitute(target, {**values, self.column: add(values[self.column], k)}), Lane(result, k))
             for k in range(4)
@@ -173,10 +155,17 @@ class Epilogue:
                 return False
         return True
 
-    def _visit(self, part: Expr, values: Mapping[str, Expr], total: Expr) -> Expr:
-        def visit(inner: Expr) -> Expr:
-            return self._visit(inner, values, total)
+    def _value(self, values: Mapping[str, Expr], total: Expr) -> Expr:
+        memo: dict[int, Expr] = {}
 
+        def visit(part: Expr) -> Expr:
+            if id(part) not in memo:
+                memo[id(part)] = self._visit(part, values, total, visit)
+            return memo[id(part)]
+
+        return visit(self.arguments.stage.body)
+
+    def _visit(self, part: Expr, values: Mapping[str, Expr], total: Expr, visit: Callable[[Expr], Expr]) -> Expr:
         if part == self.reduce:
             return total
         match part:
@@ -185,7 +174,7 @@ class Epilogue:
             case Var(name=name) if name == self.column and total.lanes == 4:
                 return Vector(tuple(add(values[name], k) for k in range(4)))
             case Var(name=name):
-                return values.get(name, self.arguments.parameters.get(name, part))
+                return values.get(name, self.arguments.parameters.expr(part))
             case Apply(op=op, args=args):
                 return apply(op, *map(visit, args))
             case Cast(to=to, arg=arg):

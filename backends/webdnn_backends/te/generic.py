@@ -7,7 +7,7 @@ innermost loop runs four elements at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -45,11 +45,11 @@ from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.te.access import position
 from webdnn_backends.te.implementation import ScheduleContext
 from webdnn_backends.te.naming import stage_name
+from webdnn_backends.te.parameters import parameters_of
 from webdnn_backends.te.simplify import IndexAlgebra, simplify, strides
 from webdnn_backends.te.tensors import Call, Stage
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import Dim, symbol
-from webdnn_onnx.symbolic import substitute as substitute_dim
 
 __all__ = ["GenericOptions", "generic"]
 
@@ -66,16 +66,6 @@ class GenericOptions:
 def generic(stage: Stage, context: ScheduleContext, options: GenericOptions) -> Call:
     """The kernel call that computes a stage."""
     return _Scheduler(stage, context, options).run()
-
-
-def parameters_of(exprs: Sequence[Expr], bound: set[str]) -> dict[str, Var]:
-    """Free variables that are no loop variables (symbolic sizes) -> kernel parameters, named by position."""
-    signed = {part.name for expr in exprs for part in subexpressions(expr) if isinstance(part, Var) and part.signed}
-    found: dict[str, Var] = {}
-    for expr in exprs:
-        for name in sorted(free_variables(expr) - bound):
-            found.setdefault(name, Var(f"n{len(found)}", signed=name in signed))
-    return found
 
 
 @dataclass
@@ -107,18 +97,14 @@ class _Scheduler:
         target = simplify(target, tuple(axes))
         axes, body, target = _merge_axes([axis for axis in axes if axis.extent != 1], body, target)
         bound = {axis.name for axis in axes}
-        extents = [build.dim(axis.extent) for axis in axes]
-        values = parameters_of([*extents, *_reduce_extents(body), body, target], bound)
-        renamed = [Axis(axis.name, _rename_dim(axis.extent, values)) for axis in axes]
-        statements = self._loops(renamed, _rename(body, values), substitute(target, values))
+        values = parameters_of([axis.extent for axis in axes], [body, target], bound)
+        statements = self._loops([values.axis(axis) for axis in axes], values.expr(body), values.expr(target))
         buffers = (
             *(BufferParameter(new, self.context.tensors[old].dtype, Access.READ) for old, new in self.buffers.items()),
             BufferParameter("out", self.output.dtype, Access.WRITE),
         )
-        parameters = tuple(var.name for var in values.values())
-        kernel = Kernel(stage_name(self.stage, self.context), buffers, parameters, tuple(statements))
-        sizes = tuple(symbol(name, signed=var.signed) for name, var in values.items())
-        return Call(kernel, (*self.buffers, self.stage.output), sizes, self.stage.source)
+        kernel = Kernel(stage_name(self.stage, self.context), buffers, values.names, tuple(statements))
+        return Call(kernel, (*self.buffers, self.stage.output), values.sizes, self.stage.source)
 
     def _ordered_axes(self) -> list[Axis]:
         """Output axes, outermost first: those that hoisted reductions depend on, then storage order."""
@@ -482,27 +468,6 @@ def _is_index(expr: Expr) -> bool:
 
 def _guarded(expr: Expr) -> bool:
     return any(isinstance(part, Load) for part in subexpressions(expr))
-
-
-def _reduce_extents(body: Expr) -> list[Expr]:
-    return [build.dim(axis.extent) for part in subexpressions(body) if isinstance(part, Reduce) for axis in part.axes]
-
-
-def _rename_dim(dim: Dim, values: Mapping[str, Var]) -> Dim:
-    return substitute_dim(dim, {old: symbol(new.name, signed=new.signed) for old, new in values.items()})
-
-
-def _rename(body: Expr, values: Mapping[str, Var]) -> Expr:
-    def visit(part: Expr) -> Expr:
-        if isinstance(part, Var):
-            return values.get(part.name, part)
-        part = map_children(part, visit)
-        if isinstance(part, Reduce):
-            axes = tuple(Axis(axis.name, _rename_dim(axis.extent, values)) for axis in part.axes)
-            return Reduce(part.op, axes, part.body)
-        return part
-
-    return visit(body) if values else body
 
 
 def _merge_axes(axes: list[Axis], body: Expr, target: Expr) -> tuple[list[Axis], Expr, Expr]:

@@ -5,10 +5,9 @@ What is fused behind the sum is computed on the tile's registers before it is st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,40 +19,30 @@ from webdnn_backends.ir.loops import (
     Access,
     Apply,
     Axis,
-    Bitcast,
     BufferParameter,
-    Cast,
     Const,
     Expr,
-    Kernel,
-    Lane,
     Load,
-    Local,
     Read,
     Reduce,
-    ReduceOp,
     Select,
     Stmt,
-    Store,
     Var,
-    Vector,
     subexpressions,
 )
 from webdnn_backends.ir.rewrite import free_variables, substitute
 from webdnn_backends.ir.scalars import Op, Scalar, compute_type
-from webdnn_backends.te.access import position
+from webdnn_backends.te.epilogue import Arguments, Epilogue, is_plain, only_sum, outside, stride
 from webdnn_backends.te.generic import GenericOptions, generic
 from webdnn_backends.te.implementation import Implementation, PackedConstant, ScheduleContext
 from webdnn_backends.te.layout import CHANNELS_LAST
 from webdnn_backends.te.naming import stage_name
-from webdnn_backends.te.simplify import IndexAlgebra, strides
 from webdnn_backends.te.tensors import Call, ConvHint, MatMulHint, Stage, Tensor
 from webdnn_backends.wasm.conv import Conv, conv2d, depthwise_conv2d, pack_conv_weights, pack_depthwise_weights
 from webdnn_backends.wasm.matmul import MatMul, matmul, pack_panels, pack_panels_kernel, row_products
 from webdnn_backends.wasm.tiles import PANEL, PLAIN, RELAXED, Tile
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim, ceil_div, free_symbols, product, signed_symbols, symbol
-from webdnn_onnx.symbolic import substitute as substitute_dim
+from webdnn_onnx.symbolic import Dim, ceil_div, product
 
 __all__ = ["OPTIONS", "implement"]
 
@@ -81,227 +70,36 @@ def _is_gather(read: Read) -> bool:
     return any(isinstance(part, Read | Reduce) for index in read.indices for part in subexpressions(index))
 
 
-@dataclass
-class _Writer:
-    """The arguments of the kernel of one stage. buffers: by tensor; sizes: symbol -> kernel parameter; signed: the
-    symbols that may be negative."""
-
-    stage: Stage
-    context: ScheduleContext
-    buffers: dict[str, BufferParameter] = field(default_factory=dict)
-    sizes: dict[str, str] = field(default_factory=dict)
-    signed: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        tensors = [self.stage.output, *(part.tensor for part in self.reads())]
-        dims = [size for name in tensors for size in self.context.tensors[name].shape]
-        dims += [axis.extent for reduce in self.stage.reductions for axis in reduce.axes]
-        self.signed |= {name for size in dims for name in signed_symbols(size)}
-        for name in sorted({name for size in dims for name in free_symbols(size)}):
-            self.sizes[name] = f"size{len(self.sizes)}"
-
-    def reads(self) -> list[Read]:
-        """Every Read of the stage."""
-        return [part for part in subexpressions(self.stage.body) if isinstance(part, Read)]
-
-    def buffer(self, tensor: str, dtype: DType | None = None) -> str:
-        """The kernel's name for a tensor that it reads."""
-        if tensor not in self.buffers:
-            dtype = self.context.tensors[tensor].dtype if dtype is None else dtype
-            self.buffers[tensor] = BufferParameter(f"in{len(self.buffers)}", dtype, Access.READ)
-        return self.buffers[tensor].name
-
-    def arguments(self) -> tuple[tuple[BufferParameter, ...], tuple[str, ...]]:
-        """(buffers, tensors), the output last."""
-        out = BufferParameter("out", self.context.tensors[self.stage.output].dtype, Access.WRITE)
-        return (*self.buffers.values(), out), (*self.buffers, self.stage.output)
-
-    def call(self, kernel: Kernel, plain: Kernel | None) -> Call:
-        """The call of the finished kernel, which was built before its buffers were known."""
-        buffers, tensors = self.arguments()
-        parameters = tuple(self.sizes.values())
-        plain = None if plain is None else replace(plain, buffers=buffers, parameters=parameters)
-        kernel = replace(kernel, buffers=buffers, parameters=parameters, plain=plain)
-        sizes = tuple(symbol(name, signed=name in self.signed) for name in self.sizes)
-        return Call(kernel, tensors, sizes, self.stage.source)
-
-    def dim(self, size: Dim) -> int | Expr:
-        """A size over the kernel's parameters."""
-        new = {old: symbol(name, signed=old in self.signed) for old, name in self.sizes.items()}
-        renamed = substitute_dim(size, new)
-        return renamed if isinstance(renamed, int) else build.dim(renamed)
-
-    def place(self, tensor: str, indices: Sequence[Expr]) -> Expr:
-        """The flat position of an element, over the kernel's parameters."""
-        values = {old: Var(new, signed=old in self.signed) for old, new in self.sizes.items()}
-        return substitute(position(self.context, tensor, indices), values)
-
-    def output_place(self) -> Expr:
-        """Where the stage's element goes, over its axes."""
-        axes = [Const(0) if axis.extent == 1 else axis.var for axis in self.stage.axes]
-        return self.place(self.stage.output, axes)
-
-
-@dataclass(frozen=True)
-class _Epilogue:
-    """What happens to a sum. lane: the stage axis along which vectors lie."""
-
-    writer: _Writer
-    reduce: Reduce
-    lane: str
-
-    def store(self, values: Mapping[str, Expr], total: Expr) -> tuple[Stmt, ...]:
-        """Compute and write one or four elements; values: of the stage's axes."""
-        target = self.writer.output_place()
-        value = self._value(self.writer.stage.body, values, total)
-        at = substitute(target, values)
-        if total.lanes == 1 or _stride(target, self.lane) == 1:
-            return (Store("out", at, value),)
-        step = {**values, self.lane: values[self.lane]}
-        kept = Var(f"result_{total.name}" if isinstance(total, Var) else "result", value.type, 4)
-        out: list[Stmt] = [Local(kept.name, kept.type, value, lanes=4)]
-        for k in range(4):
-            step[self.lane] = add(values[self.lane], k)
-            out.append(Store("out", substitute(target, step), Lane(kept, k)))
-        return tuple(out)
-
-    def _value(self, expr: Expr, values: Mapping[str, Expr], total: Expr) -> Expr:
-        memo: dict[int, Expr] = {}
-
-        def visit(part: Expr) -> Expr:
-            found = memo.get(id(part))
-            if found is None:
-                found = memo[id(part)] = self._visit(part, values, total, visit)
-            return found
-
-        result = visit(expr)
-        return build.apply(Op.ADD, result, Const(0.0, Scalar.F32)) if result.lanes != total.lanes else result
-
-    def _visit(self, part: Expr, values: Mapping[str, Expr], total: Expr, visit: Callable[[Expr], Expr]) -> Expr:
-        if part == self.reduce:
-            return total
-        match part:
-            case Read(tensor=tensor, indices=indices, type=type):
-                return self._load(tensor, indices, type, values, total.lanes)
-            case Var(name=name) if name == self.lane and total.lanes == 4:
-                return Vector(tuple(add(values[name], k) for k in range(4)))
-            case Var(name=name):
-                return values.get(name, Var(self.writer.sizes.get(name, name)))
-            case Apply(op=op, args=args):
-                return apply(op, *map(visit, args))
-            case Cast(to=to, arg=arg):
-                return Cast(to, visit(arg))
-            case Bitcast(type=type, arg=arg):
-                return Bitcast(type, visit(arg))
-            case Select(condition=condition, true=true, false=false):
-                return build.select(visit(condition), visit(true), visit(false))
-            case _:
-                return part
-
-    def _load(
-        self, tensor: str, indices: tuple[Expr, ...], type: Scalar, values: Mapping[str, Expr], lanes: int
-    ) -> Expr:
-        place, buffer = self.writer.place(tensor, indices), self.writer.buffer(tensor)
-        stride = _stride(place, self.lane) if lanes == 4 else 0
-        if stride == 0:
-            return Load(buffer, substitute(place, values), type)
-        if stride == 1:
-            return Load(buffer, substitute(place, values), type, 4)
-        each = [{**values, self.lane: add(values[self.lane], k)} for k in range(4)]
-        return Vector(tuple(Load(buffer, substitute(place, item), type) for item in each))
-
-
-def _stride(place: Expr, axis: str) -> Dim | None:
-    """How far apart neighbours along an axis lie, if evenly."""
-    found = strides(IndexAlgebra({}).to_dim(place), (axis,))
-    return None if found is None else found[axis]
-
-
-def _only_sum(stage: Stage) -> Reduce | None:
-    found = set(stage.reductions)
-    reduce = next(iter(found)) if len(found) == 1 else None
-    return reduce if reduce is not None and reduce.op is ReduceOp.SUM and reduce.type is Scalar.F32 else None
-
-
-def _outside(stage: Stage, reduce: Reduce) -> list[Expr]:
-    """Every part of the stage's body that is not in the sum."""
-    out: list[Expr] = []
-
-    def visit(part: Expr) -> None:
-        if part == reduce:
-            return
-        out.append(part)
-        match part:
-            case Apply(args=args) | Vector(args=args):
-                for arg in args:
-                    visit(arg)
-            case Cast(arg=arg) | Bitcast(arg=arg):
-                visit(arg)
-            case Select(condition=condition, true=true, false=false):
-                for arg in (condition, true, false):
-                    visit(arg)
-            case _:
-                pass
-
-    visit(stage.body)
-    return out
-
-
-def _simple(parts: Sequence[Expr]) -> bool:
-    """Whether an epilogue is made of what `_Epilogue` can put into vectors."""
-    kinds = (Read, Var, Const, Apply, Cast, Bitcast, Select)
-    return all(isinstance(part, kinds) for part in parts)
-
-
-def _flat(writer: _Writer, parts: Sequence[Expr], places: Sequence[Expr], axes: Sequence[Axis]) -> bool:
-    """Whether neighbouring axes can be counted as one: every access depends on them as on a flat index."""
-    names = [axis.name for axis in axes]
-    if any(isinstance(part, Var) and part.name in names for part in parts):
-        return False
-    every = [*places, *(writer.place(part.tensor, part.indices) for part in parts if isinstance(part, Read))]
-    for place in every:
-        found = strides(IndexAlgebra({}).to_dim(place), tuple(names))
-        if found is None:
-            return False
-        for outer, inner in pairwise(axes):
-            extent = writer.dim(inner.extent)
-            size = extent if isinstance(extent, int) else IndexAlgebra({}).to_dim(extent)
-            if found[outer.name] != found[inner.name] * size:
-                return False
-    return True
-
-
 # convolutions
 
 
 def _convolution(
     stage: Stage, hint: ConvHint, context: ScheduleContext, tile: Tile, plain_tile: Tile | None
 ) -> Implementation | str:
-    reduce = _only_sum(stage)
+    reduce = only_sum(stage)
     if len(hint.kernel) != 2:
         return f"a convolution over {len(hint.kernel)} axes"
     if hint.w not in context.constants:
         return "the weights are only known at run time"
-    if reduce is None or not _simple(_outside(stage, reduce)):
+    if reduce is None or not all(map(is_plain, outside(stage, reduce))):
         return "what is fused with the convolution is no epilogue"
     if any(compute_type(context.tensors[name].dtype) is not Scalar.F32 for name in (hint.x, hint.w)):
         return "an element type other than float32 and what is computed in it"
     axes = _roles(stage, hint, reduce)
     if axes is None:
         return "its axes are not those of the convolution"
-    writer = _Writer(stage, context)
+    arguments = Arguments(stage, context)
     x, copy = _channels_last_input(stage, hint, context)
     if copy is not None:
         context = replace(context, tensors={**context.tensors, x.name: x})
-        writer.context = context
-    conv, packed = _conv(axes, hint, writer, reduce, x, copy is None)
+        arguments.context = context
+    conv, packed = _conv(axes, hint, arguments, reduce, x, copy is None)
     if conv.group == conv.channels == conv.out_channels and conv.group > 1:
         kernel = depthwise_conv2d(conv)
-        plain = None if plain_tile is None else kernel
+        kernel = replace(kernel, plain=None if plain_tile is None else kernel)
     else:
-        kernel = conv2d(conv, tile)
-        plain = None if plain_tile is None else conv2d(conv, plain_tile)
-    calls = [writer.call(kernel, plain)]
+        kernel = replace(conv2d(conv, tile), plain=None if plain_tile is None else conv2d(conv, plain_tile))
+    calls = [arguments.call(kernel)]
     if copy is not None:
         calls.insert(0, generic(copy, context, OPTIONS))
     return Implementation(tuple(calls), () if copy is None else (x,), (packed,))
@@ -357,21 +155,21 @@ def _channels_last_input(stage: Stage, hint: ConvHint, context: ScheduleContext)
 
 
 def _conv(
-    axes: tuple[Axis, Axis, Axis, Axis], hint: ConvHint, writer: _Writer, reduce: Reduce, x: Tensor, direct: bool
+    axes: tuple[Axis, Axis, Axis, Axis], hint: ConvHint, arguments: Arguments, reduce: Reduce, x: Tensor, direct: bool
 ) -> tuple[Conv, PackedConstant]:
-    stage = writer.stage
+    stage = arguments.stage
     n_axis, channel_axis, row_axis, column_axis = axes
     batch, channels, in_height, in_width = x.shape if direct else (x.shape[0], x.shape[3], x.shape[1], x.shape[2])
-    weights = writer.context.constants[hint.w]
+    weights = arguments.context.constants[hint.w]
     assert isinstance(channels, int), "weights are constant, so the channels are"
     depthwise = hint.group == channels == weights.shape[0] and hint.group > 1
     packed = _packed_weights(hint, weights, depthwise)
-    buffers = (writer.buffer(x.name, DType.FLOAT32), writer.buffer(packed.tensor.name, DType.FLOAT32))
-    epilogue = _Epilogue(writer, reduce, channel_axis.name)
-    outside, target = _outside(stage, reduce), writer.output_place()
-    flat = _flat(writer, outside, [target], (row_axis, column_axis))
-    folded = flat and _flat(writer, outside, [target], (n_axis, row_axis, column_axis))
-    width = writer.dim(column_axis.extent)
+    buffers = (arguments.buffer(x.name, DType.FLOAT32), arguments.buffer(packed.tensor.name, DType.FLOAT32))
+    epilogue = Epilogue(arguments, reduce, channel_axis.name)
+    parts, target = list(outside(stage, reduce)), arguments.target()
+    flat = arguments.flat(parts, [target], (row_axis, column_axis))
+    folded = flat and arguments.flat(parts, [target], (n_axis, row_axis, column_axis))
+    width = arguments.dim(column_axis.extent)
 
     def store(image: Expr, pixel: Expr, channel: Expr, total: Expr) -> tuple[Stmt, ...]:
         row: Expr = Const(0) if flat else floor_div(pixel, width)
@@ -380,13 +178,13 @@ def _conv(
         return epilogue.store(dict(zip(names, (image, channel, row, column), strict=True)), total)
 
     conv = Conv(
-        stage_name(stage, writer.context),
+        stage_name(stage, arguments.context),
         (),
-        writer.dim(batch),
-        writer.dim(row_axis.extent),
+        arguments.dim(batch),
+        arguments.dim(row_axis.extent),
         width,
-        writer.dim(in_height),
-        writer.dim(in_width),
+        arguments.dim(in_height),
+        arguments.dim(in_width),
         channels,
         weights.shape[0],
         (hint.kernel[0], hint.kernel[1]),
@@ -418,8 +216,8 @@ def _pack_convolution(weights: npt.NDArray[Any], group: int | None) -> npt.NDArr
 
 
 def _product(stage: Stage, context: ScheduleContext, tile: Tile, plain: Tile | None) -> Implementation | str:
-    reduce = _only_sum(stage)
-    if reduce is None or len(reduce.axes) != 1 or not _simple(_outside(stage, reduce)):
+    reduce = only_sum(stage)
+    if reduce is None or len(reduce.axes) != 1 or not all(map(is_plain, outside(stage, reduce))):
         return "what is fused with the matrix product is no epilogue"
     match reduce.body:
         case Apply(op=Op.MUL, args=(Read() as one, Read() as other)):
@@ -464,27 +262,27 @@ class _Product:
     plain: Tile | None
 
     def implementation(self) -> Implementation | str:
-        writer = _Writer(self.stage, self.context)
+        arguments = Arguments(self.stage, self.context)
         *others, last = self.stage.axes
         own = _variables(self.right)
         shared = [axis for axis in others if axis.name in own and axis.extent != 1]
         rows = [axis for axis in others if axis.name not in own and axis.extent != 1]
-        outside = _outside(self.stage, self.reduce)
-        places = [writer.output_place(), writer.place(self.left.tensor, self.left.indices)]
+        parts = list(outside(self.stage, self.reduce))
+        places = [arguments.target(), arguments.place(self.left.tensor, self.left.indices)]
         merged = rows
-        while len(merged) > 1 and not (self._adjacent(merged) and _flat(writer, outside, places, merged)):
+        while len(merged) > 1 and not (self._adjacent(merged) and arguments.flat(parts, places, merged)):
             merged = merged[1:]
         loops = [axis for axis in others if axis in shared or (axis in rows and axis not in merged)]
         height = product([axis.extent for axis in merged])
         depth = self.reduce.axes[0]
         few = isinstance(height, int) and height < _FEWEST_ROWS
         direct = few and (shared != [] or self.right.tensor not in self.context.constants)
-        if direct and not self._along(writer, depth):
+        if direct and not self._along(arguments, depth):
             return "packing the right operand would cost more than the product"
-        panels, pack, packed = (None, None, None) if direct else self._panels(writer, shared, last)
-        left, source = writer.place(self.left.tensor, self.left.indices), writer.buffer(self.left.tensor)
-        start = self._panel_start(writer, shared, last)
-        epilogue = _Epilogue(writer, self.reduce, last.name)
+        panels, pack, packed = (None, None, None) if direct else self._panels(arguments, shared, last)
+        left, source = arguments.place(self.left.tensor, self.left.indices), arguments.buffer(self.left.tensor)
+        start = self._panel_start(arguments, shared, last)
+        epilogue = Epilogue(arguments, self.reduce, last.name)
         zeros: dict[str, Expr] = {axis.name: Const(0) for axis in merged}
         row = merged[-1].name if merged else ""
 
@@ -494,30 +292,30 @@ class _Product:
         multiplication = MatMul(
             stage_name(self.stage, self.context),
             (),
-            writer.dim(height),
-            writer.dim(last.extent),
-            writer.dim(depth.extent),
+            arguments.dim(height),
+            arguments.dim(last.extent),
+            arguments.dim(depth.extent),
             lambda m, k: Load(source, substitute(left, {**zeros, row: m, depth.name: k}), Scalar.F32),
-            "" if panels is None else writer.buffer(panels.name, DType.FLOAT32),
+            "" if panels is None else arguments.buffer(panels.name, DType.FLOAT32),
             store,
             start,
-            tuple((axis.name, writer.dim(axis.extent)) for axis in loops),
+            tuple((axis.name, arguments.dim(axis.extent)) for axis in loops),
         )
         if panels is None:
-            kernel = row_products(multiplication, self._right_element(writer, last, depth))
-            return Implementation((writer.call(kernel, None),))
+            kernel = row_products(multiplication, self._right_element(arguments, last, depth))
+            return Implementation((arguments.call(kernel),))
         plain = None if self.plain is None else matmul(multiplication, self.plain)
-        call = writer.call(matmul(multiplication, self.tile), plain)
+        call = arguments.call(replace(matmul(multiplication, self.tile), plain=plain))
         calls = (call,) if pack is None else (pack, call)
         return Implementation(calls, () if pack is None else (panels,), () if packed is None else (packed,))
 
-    def _along(self, writer: _Writer, depth: Axis) -> bool:
+    def _along(self, arguments: Arguments, depth: Axis) -> bool:
         """Whether both operands lie side by side along the sum."""
         reads = (self.left, self.right)
-        return all(_stride(writer.place(read.tensor, read.indices), depth.name) == 1 for read in reads)
+        return all(stride(arguments.place(read.tensor, read.indices), depth.name) == 1 for read in reads)
 
-    def _right_element(self, writer: _Writer, last: Axis, depth: Axis) -> Callable[[Expr, Expr, int], Expr]:
-        place, buffer = writer.place(self.right.tensor, self.right.indices), writer.buffer(self.right.tensor)
+    def _right_element(self, arguments: Arguments, last: Axis, depth: Axis) -> Callable[[Expr, Expr, int], Expr]:
+        place, buffer = arguments.place(self.right.tensor, self.right.indices), arguments.buffer(self.right.tensor)
         return lambda n, k, lanes: Load(buffer, substitute(place, {last.name: n, depth.name: k}), Scalar.F32, lanes)
 
     def _adjacent(self, axes: Sequence[Axis]) -> bool:
@@ -525,18 +323,18 @@ class _Product:
         first = every.index(axes[0])
         return every[first : first + len(axes)] == list(axes)
 
-    def _panel_start(self, writer: _Writer, shared: Sequence[Axis], last: Axis) -> Expr:
+    def _panel_start(self, arguments: Arguments, shared: Sequence[Axis], last: Axis) -> Expr:
         """First element of the panels that the batch loops' position reads."""
         total: Expr = Const(0)
         for axis in shared:
-            total = add(build.mul(total, writer.dim(axis.extent)), axis.var)
-        return build.mul(total, writer.dim(self._panel_size(last)))
+            total = add(build.mul(total, arguments.dim(axis.extent)), axis.var)
+        return build.mul(total, arguments.dim(self._panel_size(last)))
 
     def _panel_size(self, last: Axis) -> Dim:
         return ceil_div(last.extent, PANEL) * PANEL * self.reduce.axes[0].extent
 
     def _panels(
-        self, writer: _Writer, shared: Sequence[Axis], last: Axis
+        self, arguments: Arguments, shared: Sequence[Axis], last: Axis
     ) -> tuple[Tensor, Call | None, PackedConstant | None]:
         """The packed right operand: prepared now if it is constant, else by a kernel."""
         constant = self._constant_panels(shared, last)
@@ -545,8 +343,8 @@ class _Product:
         shape = (*(axis.extent for axis in shared), self._panel_size(last))
         tensor = Tensor(f"{self.stage.output}#panels", DType.FLOAT32, shape)
         depth = self.reduce.axes[0]
-        place = writer.place(self.right.tensor, self.right.indices)
-        even = _stride(place, last.name) == 1
+        place = arguments.place(self.right.tensor, self.right.indices)
+        even = stride(place, last.name) == 1
 
         def element(k: Expr, n: Expr, lanes: int) -> Expr:
             return Load("in0", substitute(place, {depth.name: k, last.name: n}), Scalar.F32, lanes)
@@ -557,16 +355,16 @@ class _Product:
                 BufferParameter("in0", DType.FLOAT32, Access.READ),
                 BufferParameter("out", DType.FLOAT32, Access.WRITE),
             ),
-            writer.dim(depth.extent),
-            writer.dim(last.extent),
+            arguments.dim(depth.extent),
+            arguments.dim(last.extent),
             element,
             "out",
-            start=self._panel_start(writer, shared, last),
-            batch=[(axis.name, writer.dim(axis.extent)) for axis in shared],
-            parameters=tuple(writer.sizes.values()),
+            start=self._panel_start(arguments, shared, last),
+            batch=[(axis.name, arguments.dim(axis.extent)) for axis in shared],
+            parameters=arguments.parameters.names,
             lanes=4 if even else 1,
         )
-        sizes = tuple(symbol(name, signed=name in writer.signed) for name in writer.sizes)
+        sizes = arguments.parameters.sizes
         return tensor, Call(kernel, (self.right.tensor, tensor.name), sizes, self.stage.source), None
 
     def _constant_panels(self, shared: Sequence[Axis], last: Axis) -> PackedConstant | None:

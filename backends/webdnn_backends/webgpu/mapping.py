@@ -38,8 +38,8 @@ def to_dim(expr: Expr) -> Dim | None:
     match expr:
         case Const(value=value):
             return int(value)
-        case Var(name=name):
-            return symbol(name)
+        case Var(name=name, signed=signed):
+            return symbol(name, signed=signed)
         case Cast(arg=Apply(op=Op.EQ | Op.LT as op, args=(left, right))):
             sides = to_dim(left), to_dim(right)
             if sides[0] is None or sides[1] is None:

@@ -313,7 +313,7 @@ class _Rows:
             case Read(tensor=tensor, indices=indices, type=type):
                 return Load(self.arguments.buffer(tensor), self._place(tensor, indices, values), type)
             case Var(name=name):
-                return values.get(name, self.arguments.parameters.get(name, expr))
+                return values.get(name, self.arguments.parameters.expr(expr))
             case _:
                 return map_children(expr, lambda part: self._value(part, values))
 

@@ -174,8 +174,7 @@ class _Contraction:
             values = {**ones, **batches, **row, **split(at, depth, arguments)}
             value: Expr = Load(source, substitute(place, values), Scalar.F32, lanes)
             if isinstance(self.left, Select):
-                sizes: dict[str, Expr] = {old: Var(new) for old, new in arguments.sizes.items()}
-                condition = substitute(substitute(self.left.condition, sizes), values)
+                condition = substitute(arguments.parameters.expr(self.left.condition), values)
                 zero = Const(0.0, Scalar.F32)
                 value = select(condition, value, zero)
             return value
