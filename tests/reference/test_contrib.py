@@ -30,11 +30,11 @@ def i8(*shape: int) -> np.ndarray:
     return RANDOM.integers(-128, 128, shape).astype(np.int8)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.judged])
 def test_agrees(name: str) -> None:
     case = CASES[name]
     opset = 1 if case.domain else 7
-    if set(case.outputs) & {UINT8, INT8}:
+    if case.outputs[0] in (UINT8, INT8):
         # Quantized results may differ by one step, where a quotient lies half way between two.
         data = model(case.op, case.inputs, case.attributes, opset, case.outputs, case.domain)
         (expected,), (got,) = onnxruntime_outputs(data, case.inputs), reference_outputs(data, case.inputs)

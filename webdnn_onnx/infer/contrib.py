@@ -11,7 +11,7 @@ from webdnn_onnx.infer.call import Call
 from webdnn_onnx.infer.linear import matmul_shape
 from webdnn_onnx.infer.registry import shape_rule
 from webdnn_onnx.infer.shapes import broadcast
-from webdnn_onnx.symbolic import Dim
+from webdnn_onnx.symbolic import Dim, maximum
 
 __all__: list[str] = []
 
@@ -158,23 +158,30 @@ def multi_head_attention(call: Call) -> list[Shape]:
     ]
 
 
-@shape_rule("GroupQueryAttention", domain=_MS)
+def _cache_dtype(call: Call) -> DType:
+    return call.dtype(3) if call.has(3) else call.dtype(0)
+
+
+@shape_rule("GroupQueryAttention", domain=_MS, dtype=(0, _cache_dtype, _cache_dtype, 0))
 def group_query_attention(call: Call) -> list[Shape]:
     """[batch, sequence, hidden], the present key and value [batch, kv heads, total, head size], and the scores."""
     batch, sequence, hidden = call.ranked(0, 3)
     heads, groups = call.number("num_heads", 1), call.number("kv_num_heads", 1)
     size = hidden // heads if call.has(1) else hidden // (heads + 2 * groups)
-    past = call.ranked(3, 4)[2] if call.has(3) else 0
-    known = call.known(6)
-    if known is not None and known[0] is not None:
-        total: Dim = known[0]
-    elif call.has(3) and past != 0:
-        # The cache is as long as it must be: the given buffer, or one for all positions so far.
-        total = call.fresh(2, 1)
-    else:
-        total = sequence
-    present = (batch, groups, total, size)
+    past: Dim = 0
+    width = size
+    if call.has(3):
+        # Two numbers of 4 bits share an element.
+        _, _, past, width = call.ranked(3, 4)
     length = call.scalar(6)
+    if call.number("sliding_window_cache", 0):
+        capacity = past
+    elif length is not None:
+        capacity = maximum(past, length)
+    else:
+        # The cache is as long as it must be: the given buffer, or one for all positions so far.
+        capacity = call.fresh(2, 1) if past != 0 else sequence
+    present = (batch, groups, capacity, width)
     scores = (batch, heads, sequence, call.fresh(3, 3) if length is None else length)
     return [(batch, sequence, size * heads), present, present, scores]
 

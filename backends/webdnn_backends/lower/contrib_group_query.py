@@ -26,6 +26,7 @@ from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.elementwise import like
 from webdnn_backends.lower.formulas import all_of, as_type, at_most, clamp, count, less, less_equal, over, plus, times
 from webdnn_backends.lower.formulas import wide_dtype as wide
+from webdnn_backends.lower.quantization import integer_range
 from webdnn_backends.lower.registry import lowering
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import InvalidModelError
@@ -36,17 +37,27 @@ __all__: list[str] = []
 
 @dataclass(frozen=True)
 class _Lengths:
-    """For a batch entry: how many keys count after this step, and how many of its tokens are new."""
+    """For a batch entry, all as expressions. ends: how many tokens there are after this step. fresh: how many of this
+    step's count. kept: how many earlier ones the cache that is given holds."""
 
     ends: Callable[[Expr], Expr]
     fresh: Callable[[Expr], Expr]
+    kept: Callable[[Expr], Expr]
 
     def start(self, b: Expr) -> Expr:
         """The position of the first new token."""
         return build.sub(self.ends(b), self.fresh(b))
 
+    def held(self, b: Expr) -> Expr:
+        """How many keys take part in this step."""
+        return add(self.kept(b), self.fresh(b))
 
-def _lengths(context: NodeContext, queries: Dim) -> _Lengths:
+    def first(self, b: Expr) -> Expr:
+        """The position of the first of these keys."""
+        return build.sub(self.start(b), self.kept(b))
+
+
+def _lengths(context: NodeContext, queries: Dim, window: _Window | None) -> _Lengths:
     rank = context.rank(5)
 
     def ends(b: Expr) -> Expr:
@@ -57,16 +68,31 @@ def _lengths(context: NodeContext, queries: Dim) -> _Lengths:
             return cast(DType.INT32, context.element(16, [b]))
         return at_most(ends(b), build.dim(queries))
 
-    return _Lengths(ends, fresh)
+    def start(b: Expr) -> Expr:
+        return build.sub(ends(b), fresh(b))
+
+    return _Lengths(ends, fresh, (lambda b: window.resident(start(b))) if window else start)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A cache that holds the latest `capacity` tokens or fewer, of which `size` matter."""
+
+    capacity: Dim
+    size: int
+
+    def resident(self, tokens: Expr) -> Expr:
+        """How many positions it holds after so many tokens; what it forgets, it forgets in steps."""
+        capacity = build.dim(self.capacity)
+        step = build.dim(self.capacity - self.size + 1)
+        beyond = add(build.sub(tokens, capacity), build.sub(step, 1))
+        fewer = build.sub(tokens, build.mul(step, build.floor_div(beyond, step)))
+        return build.select(less_equal(tokens, capacity), tokens, fewer)
 
 
 @lowering("GroupQueryAttention", domain=MS)
 def _group_query_attention(context: NodeContext) -> None:
     quantized = [context.attribute(name, "NONE") != "NONE" for name in ("k_quant_type", "v_quant_type")]
-    if any(quantized) and context.attribute("kv_cache_bit_width", 0) == 4:
-        raise context.unsupported("a cache of 4-bit numbers")
-    if context.attribute("sliding_window_cache", 0):
-        raise context.unsupported("sliding_window_cache 1")
     heads, groups = context.attribute("num_heads", 1), context.attribute("kv_num_heads", 1)
     if context.has(1):
         q = heads_of(context, context.name(0), heads)
@@ -79,7 +105,12 @@ def _group_query_attention(context: NodeContext) -> None:
     if not totals:
         raise context.unsupported("a total_sequence_length of unknown size")
     total = totals[0]
-    lengths = _lengths(context, q.length)
+    window = None
+    if context.attribute("sliding_window_cache", 0):
+        if not context.has(3):
+            raise InvalidModelError(f"{context.where}: sliding_window_cache: expected past_key, got none")
+        window = _Window(context.shape(3)[2], context.attribute("local_window_size", -1))
+    lengths = _lengths(context, q.length, window)
     if context.has(14) and context.has(15):
         q = _normalized(context, q, 14, "q_norm_epsilon")
         k = _normalized(context, k, 15, "k_norm_epsilon")
@@ -88,7 +119,7 @@ def _group_query_attention(context: NodeContext) -> None:
             raise InvalidModelError(f"{context.where}: do_rotary: expected cos_cache and sin_cache, got none")
         q, k = (_turned(context, x, lengths, total) for x in (q, k))
     keys, values = (
-        _cached(context, new, past, output, lengths, total, scale if flag else None)
+        _cached(context, new, _Cache(context, past, output, scale if flag else None), lengths, total, window)
         for new, past, output, scale, flag in zip((k, v), (3, 4), (1, 2), (12, 13), quantized, strict=True)
     )
     raw = scores_of(context, q, keys, context.attribute("scale", 0.0))
@@ -110,9 +141,13 @@ def _group_query_attention(context: NodeContext) -> None:
     def shown(i: Indices) -> Expr:
         if not mode:
             return build.const(0, scalar)
-        value = context.read((scores if mode == 1 else weights).tensor, raw.split(i))
-        return build.select(all_of(allowed(i), less(i[2], lengths.fresh(i[0]))), value, like(value, 0))
+        b, h, s, t = i
+        place = build.sub(t, lengths.first(b)) if window else t
+        safe = clamp(place, 0, build.dim(raw.shape[-1] - 1)) if window else t
+        value = context.read((scores if mode == 1 else weights).tensor, raw.split((b, h, s, safe)))
+        return build.select(all_of(allowed((b, h, s, place)), less(s, lengths.fresh(b))), value, like(value, 0))
 
+    context.define({3: total}, 3)
     context.emit(shown, output=3)
 
 
@@ -162,61 +197,119 @@ def _turned(context: NodeContext, x: Heads, lengths: _Lengths, total: Dim) -> He
     return turned.stored(context, wide(context.dtype(0)))
 
 
+@dataclass(frozen=True)
+class _Cache:
+    """How keys or values are held from step to step. past, output: where they come from and go. scale: the input that
+    quantized ones have."""
+
+    context: NodeContext
+    past: int
+    output: int
+    scale: int | None
+
+    @property
+    def dtype(self) -> DType:
+        return self.context.dtype(self.past if self.context.has(self.past) else 0)
+
+    @property
+    def halved(self) -> bool:
+        """Whether two numbers of 4 bits share a byte."""
+        return self.scale is not None and self.context.attribute("kv_cache_bit_width", 0) == 4
+
+    def written(self, new: Heads, i: Indices) -> Expr:
+        """What is stored at [batch, head, position, place]."""
+        if self.halved:
+            b, h, t, byte = i
+            low, high = (self._code(new, (b, h, t, add(build.mul(byte, 2), half))) for half in (0, 1))
+            return apply(Op.BIT_OR, low, apply(Op.SHL, high, build.const(4, high.type)))
+        return new.at(*i) if self.scale is None else self._code(new, i)
+
+    def _code(self, new: Heads, i: Indices) -> Expr:
+        value = new.at(*i)
+        whole = apply(Op.ROUND, over(value, as_type(value.type, self._factor(i))))
+        if self.halved:
+            return cast(self.dtype, plus(clamp(whole, -8, 7), 8))
+        low, high = integer_range(self.dtype)
+        return cast(self.dtype, clamp(whole, low, high))
+
+    def read(self, stored: Heads, size: Dim) -> Heads:
+        """The numbers of a stored tensor. size: how many each head has."""
+        scalar = compute_type(wide(self.context.dtype(0)))
+
+        def real(b: Expr, h: Expr, t: Expr, d: Expr) -> Expr:
+            if self.halved:
+                byte = cast(DType.INT32, stored.at(b, h, t, build.floor_div(d, 2)))
+                shift = build.mul(build.floor_mod(d, 2), 4)
+                code: Expr = build.sub(apply(Op.BIT_AND, apply(Op.SHR, byte, shift), Const(15)), 8)
+            else:
+                code = stored.at(b, h, t, d)
+            return times(as_type(scalar, code), as_type(scalar, self._factor((b, h, t, d))))
+
+        return Heads(real, stored.batch, stored.heads, stored.length, size)
+
+    def _factor(self, i: Indices) -> Expr:
+        assert self.scale is not None, "only of quantized caches"
+        return self.context.broadcast(self.scale, i)
+
+
 def _cached(
-    context: NodeContext, new: Heads, past: int, output: int, lengths: _Lengths, total: Dim, scale: int | None
+    context: NodeContext, new: Heads, cache: _Cache, lengths: _Lengths, total: Dim, window: _Window | None
 ) -> Heads:
-    """The cache after this step, as an output or a tensor like it; zeros behind what it holds."""
+    """The keys or values of this step, zeros behind them. They are the cache after it too, unless that is a window."""
+    past, output = cache.past, cache.output
     before = context.shape(past)[2] if context.has(past) else 0
-    capacity = maximum(before, total) if context.has(past) else total
-    dtype = context.dtype(past if context.has(past) else 0)
-    scalar = compute_type(wide(context.dtype(0)))
-
-    def factor(i: Indices) -> Expr:
-        assert scale is not None, "only of quantized caches"
-        return context.broadcast(scale, i)
-
-    def written(value: Expr, i: Indices) -> Expr:
-        if scale is None:
-            return value
-        low, high = (-128, 127) if dtype.is_signed_integer else (0, 255)
-        return cast(dtype, clamp(apply(Op.ROUND, over(value, as_type(value.type, factor(i)))), low, high))
+    capacity = before + new.length if window else maximum(before, total) if context.has(past) else total
+    width = new.size // 2 if cache.halved else new.size
 
     def body(i: Indices) -> Expr:
         b, h, t, d = i
-        start = lengths.start(b)
-        fresh = written(new.at(b, h, build.sub(t, start), d), i)
-        held: Expr = like(fresh, 0)
-        held = build.select(less(t, lengths.ends(b)), fresh, held)
+        kept = lengths.kept(b)
+        fresh = cache.written(new, (b, h, build.sub(t, kept), d))
+        held = build.select(less(t, lengths.held(b)), fresh, like(fresh, 0))
         if not context.has(past) or before == 0:
             return held
-        return build.select(less(t, start), context.element(past, i), held)
+        return build.select(less(t, kept), context.element(past, i), held)
 
-    if context.wants(output):
+    if context.wants(output) and not window:
         context.define({2: capacity}, output)
         context.emit(body, output=output)
         name = context.output(output).name
     else:
-        name = context.temporary(dtype, (new.batch, new.heads, capacity, new.size), body)
+        name = context.temporary(cache.dtype, (new.batch, new.heads, capacity, width), body)
+    if window:
+        _emit_window(context, name, output, lengths, window)
     stored = heads_of(context, name)
-    if scale is None:
+    if cache.scale is None:
         return stored
+    return cache.read(stored, new.size).stored(context, wide(context.dtype(0)))
 
-    def real(b: Expr, h: Expr, t: Expr, d: Expr) -> Expr:
-        return times(as_type(scalar, stored.at(b, h, t, d)), as_type(scalar, factor((b, h, t, d))))
 
-    return Heads(real, stored.batch, stored.heads, stored.length, stored.size).stored(context, wide(context.dtype(0)))
+def _emit_window(context: NodeContext, name: str, output: int, lengths: _Lengths, window: _Window) -> None:
+    """The latest positions of a stored tensor as the cache after this step."""
+
+    def body(i: Indices) -> Expr:
+        b, h, t, d = i
+        resident = window.resident(lengths.ends(b))
+        moved = add(t, build.sub(lengths.held(b), resident))
+        safe = at_most(moved, build.dim(context.state.tensor(name).shape[2] - 1))
+        value = context.read(name, [b, h, safe, d])
+        return build.select(less(t, resident), value, like(value, 0))
+
+    context.emit(body, output=output)
 
 
 def _masked(context: NodeContext, raw: Scores, lengths: _Lengths) -> tuple[Scores, Callable[[Indices], Expr]]:
     """The scores, capped and biased, -infinity where a key may not be seen; and where it may, by [batch, head, query,
     key]."""
     softcap, window = context.attribute("softcap", 0.0), context.attribute("local_window_size", -1)
-    causal = context.attribute("causal", 1)
+    causal, windowed = context.attribute("causal", 1), context.attribute("sliding_window_cache", 0)
 
     def allowed(i: Indices) -> Expr:
         b, _, s, t = i
-        own = add(lengths.start(b), s)
-        conditions = [less(t, lengths.ends(b))]
+        # Positions are counted from that of the first key.
+        own = add(lengths.kept(b), s)
+        conditions = [less_equal(0, t)] if windowed else []
+        conditions.append(less(t, lengths.held(b)))
         if causal:
             conditions.append(less_equal(t, own))
             if window > 0:
@@ -228,7 +321,9 @@ def _masked(context: NodeContext, raw: Scores, lengths: _Lengths) -> tuple[Score
         score = softcapped(context.read(raw.tensor, i), softcap)
         if context.has(10):
             columns = context.shape(10)[-1]
-            place = at if columns in (1, raw.shape[-1]) else (*at[:3], at_most(at[3], build.dim(columns - 1)))
+            column = add(at[3], lengths.first(i[0])) if windowed else at[3]
+            exact = columns == 1 or (columns == raw.shape[-1] and not windowed)
+            place = at if exact else (*at[:3], at_most(column, build.dim(columns - 1)))
             score = plus(score, as_type(score.type, context.broadcast(10, place)))
         return build.select(allowed(at), score, like(score, -math.inf))
 

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-__all__ = ["FLOAT", "INT8", "INT32", "INT64", "MS", "STRING", "UINT8", "Draw", "Recipe"]
+__all__ = ["FLOAT", "FLOAT16", "INT8", "INT32", "INT64", "MS", "STRING", "UINT8", "UINT32", "Array", "Draw", "Recipe"]
 
 MS = "com.microsoft"
-FLOAT, STRING, UINT8, INT8, INT32, INT64 = (
+FLOAT, FLOAT16, STRING, UINT8, UINT32, INT8, INT32, INT64 = (
     TensorProto.FLOAT,
+    TensorProto.FLOAT16,
     TensorProto.STRING,
     TensorProto.UINT8,
+    TensorProto.UINT32,
     TensorProto.INT8,
     TensorProto.INT32,
     TensorProto.INT64,
@@ -27,7 +29,10 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A call; `outputs` are element types, 0 where an output is not named."""
+    """A call; `outputs` are element types, 0 where an output is not named. constant: inputs that are part of the model.
+
+    judged: onnxruntime runs the call on the CPU and says what every element is; tests compare the reference with it.
+    """
 
     name: str
     op: str
@@ -36,6 +41,8 @@ class Recipe:
     outputs: tuple[int, ...] = (FLOAT,)
     domain: str = MS
     tolerance: float = 1e-4
+    constant: tuple[int, ...] = ()
+    judged: bool = True
 
 
 class Draw:

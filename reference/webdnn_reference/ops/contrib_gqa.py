@@ -65,18 +65,31 @@ def _turned(x: Array, positions: Array, cos_cache: Array, sin_cache: Array, inte
 
 @dataclass(frozen=True)
 class _Cache:
-    """How keys (or values) are held: quantized with a scale, or as they are. dtype: of the cache."""
+    """How keys (or values) are held: quantized with a scale, or as they are. dtype: of the cache.
+
+    bits: of a quantized number; two of 4 bits share a byte, the first in its low half, each plus 8.
+    """
 
     dtype: np.dtype
     scale: Array | None
+    bits: int = 8
 
     def read(self, stored: Array) -> Array:
-        return widen(stored) if self.scale is None else stored.astype(self.scale.dtype) * self.scale
+        if self.scale is None:
+            return widen(stored)
+        if self.bits == 4:
+            halves = np.stack([stored & 15, stored >> 4], axis=-1)
+            stored = halves.reshape(*stored.shape[:-1], -1).astype(np.int8) - np.int8(8)
+        return stored.astype(self.scale.dtype) * self.scale
 
     def write(self, x: Array) -> Array:
         if self.scale is None:
             return narrow(x, self.dtype)
-        return saturate(np.rint(x / self.scale), self.dtype)
+        quantized = np.rint(x / self.scale)
+        if self.bits == 4:
+            codes = (np.clip(quantized, -8, 7) + 8).astype(np.uint8)
+            return codes[..., ::2] | codes[..., 1::2] << 4
+        return saturate(quantized, self.dtype)
 
 
 @op("GroupQueryAttention", 1, domain=MS)
@@ -125,11 +138,9 @@ def group_query_attention(
     normalisation; query_seqlens: how many of the S tokens count
     -> output: [B, S, N * D]; present_key, present_value: [B, Nkv, max(P, T), D]; output_qk: [B, N, S, T], scores
     (0 where masked) or probabilities.
-    Rows that padding leaves unspecified are zero. 4-bit caches are not supported.
-    Raises ShapeError, InvalidModelError, UnsupportedOpError.
+    Rows that padding leaves unspecified are zero. Caches of 4-bit numbers have two in each uint8.
+    Raises ShapeError, InvalidModelError.
     """
-    if "NONE" not in (k_quant_type, v_quant_type) and kv_cache_bit_width == 4:
-        raise UnsupportedOpError("kv_cache_bit_width: expected 8, got 4")
     q, k, v = _projections(query, key, value, num_heads, kv_num_heads)
     batch, _, sequence, size = q.shape
     total = scalar_int(total_sequence_length, "total_sequence_length")
@@ -150,16 +161,18 @@ def group_query_attention(
             positions = position_ids.reshape(-1)[:1] + np.arange(sequence) if first_prompt else given
         positions = np.minimum(np.broadcast_to(positions, (batch, sequence)), len(cos_cache) - 1)
         q, k = (_turned(x, positions, cos_cache, sin_cache, rotary_interleaved) for x in (q, k))
-    caches = (
-        _Cache(k.dtype if past_key is None else past_key.dtype, k_scale if k_quant_type != "NONE" else None),
-        _Cache(v.dtype if past_value is None else past_value.dtype, v_scale if v_quant_type != "NONE" else None),
-    )
-    if past_key is None:
-        caches = (_Cache(query.dtype, caches[0].scale), _Cache(query.dtype, caches[1].scale))
+    caches = [
+        _Cache(query.dtype if past is None else past.dtype, None if kind == "NONE" else scales, kv_cache_bit_width or 8)
+        for past, scales, kind in ((past_key, k_scale, k_quant_type), (past_value, v_scale, v_quant_type))
+    ]
     capacity = total if past_key is None else past_key.shape[2]
     if not sliding_window_cache:
         capacity = max(capacity, total)
-    presents = [np.zeros((batch, kv_num_heads, capacity, size), cache.dtype) for cache in caches]
+    widths = [size // 2 if cache.scale is not None and cache.bits == 4 else size for cache in caches]
+    presents = [
+        np.zeros((batch, kv_num_heads, capacity, width), cache.dtype)
+        for cache, width in zip(caches, widths, strict=True)
+    ]
     y = np.zeros((batch, num_heads, sequence, size), q.dtype)
     qk = np.zeros((batch, num_heads, sequence, total), q.dtype)
     for row in range(batch):
