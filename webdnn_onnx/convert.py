@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -198,8 +199,10 @@ def _write(
 ) -> Report:
     store = WeightStore(WeightFile(encoding, lambda shard, content: _put(folder, shard, content)))
     for backend, program in compiled.items():
-        for constant, array in program.constants.items():
-            store.use(backend, array, program.tensors[constant].dtype)
+        for constant in program.constants:
+            store.use(
+                backend, constant, program.tensors[constant].dtype, partial(program.constants.__getitem__, constant)
+            )
     shards = store.write()
     clock.lap("weights")
     programs: dict[str, Any] = {}
@@ -213,7 +216,9 @@ def _write(
         host_table = kernel_table([call for call in calls if call.placed])
         emitted = emitter(backend)(table.kernels)
         host = emitter("js")(host_table.kernels) if host_table.kernels else Emitted({}, (), ())
-        programs[backend] = program_record(program, plan, table, emitted, (host_table, host), store.record)
+        programs[backend] = program_record(
+            program, plan, table, emitted, (host_table, host), partial(store.record, backend)
+        )
         files.update(emitted.files)
         functions = host_module(host_functions(program.items)).encode()
         if backend == "js":
@@ -284,7 +289,7 @@ def _backend_report(
     return BackendReport(
         backend,
         plan.peak if static else None,
-        sum(array.nbytes for array in program.constants.values()),
+        sum(bytes_of([program.tensors[name]]) or 0 for name in program.constants),
         len(table.kernels),
         tuple(calls),
         {name: len(content) for name, content in emitted.files.items()},

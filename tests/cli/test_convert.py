@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from webdnn_onnx.cli import main
 
@@ -161,3 +163,15 @@ def test_a_symbolic_batch_can_be_fixed_or_left_open(model: Path, tmp_path: Path)
     for rows in (1, 7):
         np.savez(tmp_path / "x.npz", x=np.ones((rows, 3), np.float32))
         assert main(["check", str(open_), "--engine", "node", "--input", str(tmp_path / "x.npz")]) == 0
+
+
+def test_an_operator_that_is_newer_than_the_model_s_opset_is_named_with_the_versions_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Gelu", ["x"], ["y"], name="act")], "early", value[:1], value[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
+    assert main(["convert", str(tmp_path / "x.onnx"), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "Gelu 'act' (opset 17)" in error
+    assert "versions 20" in error

@@ -81,3 +81,42 @@ def test_serve_answers_until_it_is_interrupted(tmp_path: Path, name: signal.Sign
         assert process.wait(5) == 0
         assert process.stderr is not None
         assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["serve", "--port", "99999"],
+        ["reference", "x.onnx", "--seed", "-1"],
+        ["run", "x", "--repeat", "0"],
+        ["run", "x", "--timeout", "-1"],
+        ["run", "x", "--timeout", "soon"],
+        ["convert", "x.onnx", "--out", "y", "--backend", "cuda"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_out_of_its_range_is_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(options)
+    assert stop.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"argument {options[-2]}" in last
+    assert "expected" in last
+
+
+def test_a_full_disk_behind_the_output_is_one_line(model: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with full.open("w") as stream:
+        command = [sys.executable, "-m", "webdnn_onnx", "inspect", str(model)]
+        done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "webdnn inspect: standard output: No space left on device\n"
+
+
+def test_too_little_memory_is_one_line(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reference", str(model), "--dim", "batch=999999999999"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("webdnn reference: expected enough memory, got too little")
+    assert error.count("\n") == 1

@@ -61,12 +61,12 @@ def test_it_is_typed(names: set[str]) -> None:
     assert {f"{package}/py.typed" for package in ("webdnn_onnx", "webdnn_reference", "webdnn_backends")} <= names
 
 
-def test_it_needs_numpy_and_onnx_only(wheel: Path) -> None:
+def test_it_needs_numpy_onnx_and_its_ml_dtypes_only(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         message = email.message_from_bytes(archive.read(metadata))
     needed = [line for line in message.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert sorted(line.split(">", 1)[0].strip() for line in needed) == ["numpy", "onnx"]
+    assert sorted(line.split(">", 1)[0].strip() for line in needed) == ["ml_dtypes", "numpy", "onnx"]
     assert message["License-Expression"] == "MIT"
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy.typing as npt
-
 from webdnn_backends.emit import Emitted
 from webdnn_backends.ir.loops import Kernel
 from webdnn_backends.te.compile import CompiledProgram
@@ -85,9 +83,9 @@ def program_record(
     table: KernelTable,
     emitted: Emitted,
     host: tuple[KernelTable, Emitted],
-    weight: Callable[[npt.NDArray[Any]], Mapping[str, Any]],
+    weight: Callable[[str], Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The manifest's record of a program. weight: constant array -> its record among the weights."""
+    """The manifest's record of a program. weight: name of a constant -> its record among the weights."""
     writer = _Writer(program, plan, table, emitted, host, weight)
     steps = writer.steps(program.items)
     inputs = [writer.buffer(name) for name in program.inputs]
@@ -129,7 +127,7 @@ class _Writer:
         table: KernelTable,
         emitted: Emitted,
         host: tuple[KernelTable, Emitted],
-        weight: Callable[[npt.NDArray[Any]], Mapping[str, Any]],
+        weight: Callable[[str], Mapping[str, Any]],
     ) -> None:
         self.program, self.plan, self.table, self.emitted, self.host = program, plan, table, emitted, host
         self.weight = weight
@@ -159,7 +157,7 @@ class _Writer:
         if name in self.program.layouts:
             record["order"] = list(self.program.layouts[name])
         if name in self.program.constants:
-            record["weight"] = dict(self.weight(self.program.constants[name]))
+            record["weight"] = dict(self.weight(name))
         elif name in self.plan.offsets:
             record["offset"] = self.plan.offsets[name]
         elif name in self.plan.slots:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -45,7 +46,8 @@ def stored_bytes(array: npt.NDArray[Any], dtype: DType) -> bytes:
 class WeightFile:
     """One stream of bytes, written as shards. encoding: how large float32 arrays are stored.
 
-    write(name, content) receives each finished shard; `shards` lists them afterwards.
+    write(name, content) receives each finished shard; `shards` lists them afterwards. records: fingerprint -> the
+    manifest's record.
     """
 
     encoding: Encoding
@@ -53,15 +55,21 @@ class WeightFile:
     shards: list[dict[str, Any]] = field(default_factory=list)
     stored: int = 0
     _pending: bytearray = field(default_factory=bytearray)
-    _seen: dict[bytes, dict[str, Any]] = field(default_factory=dict)
+    records: dict[bytes, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, array: npt.NDArray[Any], dtype: DType) -> dict[str, Any]:
         """Store a constant; returns its record for the manifest. Equal constants are stored once."""
-        digest, uniform = fingerprint(array, dtype)
-        if digest not in self._seen:
+        key, uniform = fingerprint(array, dtype)
+        return self.put(key, lambda: array, dtype, uniform)
+
+    def put(
+        self, key: bytes, read: Callable[[], npt.NDArray[Any]], dtype: DType, uniform: float | int | None
+    ) -> dict[str, Any]:
+        """As `add`, for a constant whose fingerprint is known."""
+        if key not in self.records:
             filled = {"encoding": "fill", "value": uniform}
-            self._seen[digest] = self._encoded(array, dtype) if uniform is None else filled
-        return self._seen[digest]
+            self.records[key] = self._encoded(read(), dtype) if uniform is None else filled
+        return self.records[key]
 
     def cut(self) -> None:
         """Begin a new shard with whatever is added next."""
@@ -123,22 +131,29 @@ class WeightFile:
 @dataclass
 class WeightStore:
     """The constants of several backends. Those that the same backends read share shards, so that a page downloads
-    only what its backend needs."""
+    only what its backend needs.
+
+    Arrays are read twice, to compare and to store them, and not kept in between.
+    """
 
     file: WeightFile
     _users: dict[bytes, dict[str, None]] = field(default_factory=dict)
-    _arrays: dict[bytes, tuple[npt.NDArray[Any], DType]] = field(default_factory=dict)
-    _keys: dict[int, bytes] = field(default_factory=dict)
-    _kept: list[npt.NDArray[Any]] = field(default_factory=list)
+    _sources: dict[bytes, _Source] = field(default_factory=dict)
+    _keys: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    _seen: dict[int, tuple[weakref.ref[npt.NDArray[Any]], bytes]] = field(default_factory=dict)
 
-    def use(self, backend: str, array: npt.NDArray[Any], dtype: DType) -> None:
-        """Note that a backend reads a constant. All uses come before the first record."""
-        if id(array) not in self._keys:
-            self._kept.append(array)
-            self._keys[id(array)] = fingerprint(array, dtype)[0]
-        key = self._keys[id(array)]
+    def use(self, backend: str, name: str, dtype: DType, read: Callable[[], npt.NDArray[Any]]) -> None:
+        """Note that a backend reads a constant under a name. All uses come before `write`."""
+        array = read()
+        known = self._seen.get(id(array))
+        if known is not None and known[0]() is array:
+            key = known[1]
+        else:
+            key, uniform = fingerprint(array, dtype)
+            self._seen[id(array)] = (weakref.ref(array), key)
+            self._sources.setdefault(key, _Source(read, dtype, uniform))
         self._users.setdefault(key, {})[backend] = None
-        self._arrays.setdefault(key, (array, dtype))
+        self._keys[backend, name] = key
 
     def write(self) -> list[dict[str, Any]]:
         """Store every constant, group by group; returns the manifest's list of shards."""
@@ -147,13 +162,23 @@ class WeightStore:
             groups.setdefault(tuple(backends), []).append(key)
         for keys in groups.values():
             for key in keys:
-                self.file.add(*self._arrays[key])
+                source = self._sources[key]
+                self.file.put(key, source.read, source.dtype, source.uniform)
             self.file.cut()
         return self.file.finish()
 
-    def record(self, array: npt.NDArray[Any]) -> dict[str, Any]:
+    def record(self, backend: str, name: str) -> dict[str, Any]:
         """The manifest's record of a constant that was noted and stored."""
-        return self.file.add(*self._arrays[self._keys[id(array)]])
+        return self.file.records[self._keys[backend, name]]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a constant comes from. uniform: the one value of all its elements, if they are equal."""
+
+    read: Callable[[], npt.NDArray[Any]]
+    dtype: DType
+    uniform: float | int | None
 
 
 def fingerprint(array: npt.NDArray[Any], dtype: DType) -> tuple[bytes, float | int | None]:

@@ -21,7 +21,8 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `webdnn` with these arguments (those of the process unless given); returns the exit code.
 
-    0: done. 1: a check failed. 2: the input is at fault, in one line on standard error. 130: interrupted.
+    0: done. 1: a check failed. 2: the input or the machine is at fault (a full disk, too little memory), in one line on
+    standard error. 130: interrupted.
     """
     parser = build_parser()
     parsed = parser.parse_args(arguments)
@@ -47,10 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); what is still buffered must not be written at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output has gone (`| head`)
+        _forget_output()
         return 0
+    except MemoryError as error:
+        print(f"webdnn {parsed.command}: expected enough memory, got too little: {error}".rstrip(": "), file=sys.stderr)
+        return 2
+    except OSError as error:
+        _forget_output()
+        place = error.filename or "standard output"
+        print(f"webdnn {parsed.command}: {place}: {error.strerror or error}", file=sys.stderr)
+        return 2
+
+
+def _forget_output() -> None:
+    """What is still buffered must not be written at exit: that fails once more, with a traceback."""
+    with contextlib.suppress(OSError, ValueError):  # there may be no file behind it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from webdnn_backends.te.fuse import Fusion, Policy, fuse
 from webdnn_backends.te.generic import GenericOptions, generic
 from webdnn_backends.te.implementation import Implement, Implementation, Layout, PackedConstant, ScheduleContext
 from webdnn_backends.te.layout import channels_last
+from webdnn_backends.te.packing import Constants
 from webdnn_backends.te.tensors import (
     Call,
     Copy,
@@ -54,8 +56,8 @@ class CompiledProgram:
     """Kernel calls in order for one target.
 
     tensors: all that the items name. layouts: physical axis orders that are not row-major. aliases: tensor -> the
-    tensor whose storage it shares. constants: arrays of constant tensors, packed ones included. declined: stage output
-    -> why the fast schedules left it to the generic one.
+    tensor whose storage it shares. constants: arrays of constant tensors, packed ones included, made when they
+    are read. declined: stage output -> why the fast schedules left it to the generic one.
     """
 
     target: str
@@ -110,21 +112,24 @@ def widen(program: TensorProgram) -> TensorProgram:
         for name, tensor in program.tensors.items()
         if tensor.dtype in _WIDENED and name not in fixed
     }
-    constants = {
-        name: array.astype(np.float32) if name in changed else array for name, array in program.constants.items()
-    }
-    return replace(program, tensors={**program.tensors, **changed}, constants=constants)
+    made = {name: partial(array.astype, np.float32) for name, array in program.constants.items() if name in changed}
+    return replace(program, tensors={**program.tensors, **changed}, constants=Constants.over(program.constants, made))
+
+
+def _packed(packed: PackedConstant, constants: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return packed.pack(constants[packed.constant])
 
 
 class _Compiler:
     def __init__(self, program: TensorProgram, target: Target, layouts: dict[str, Layout]) -> None:
         self.program, self.target, self.layouts = program, target, layouts
         self.tensors = dict(program.tensors)
-        self.constants = dict(program.constants)
+        self.constants = program.constants
         self.aliases: dict[str, str] = {}
         self.items: list[Item] = []
         self.declined: dict[str, str] = {}
         self.packed: dict[tuple[str, str], str] = {}
+        self.made: dict[str, Callable[[], npt.NDArray[Any]]] = {}
         self.shaped = set(_shaped(program.items))
 
     def add(self, item: Item) -> None:
@@ -195,7 +200,7 @@ class _Compiler:
         if key not in self.packed:
             self.packed[key] = packed.tensor.name
             self.tensors[packed.tensor.name] = packed.tensor
-            self.constants[packed.tensor.name] = packed.pack(self.constants[packed.constant])
+            self.made[packed.tensor.name] = partial(_packed, packed, self.constants)
         return self.packed[key]
 
     def _append(self, item: Item) -> None:
@@ -216,7 +221,7 @@ class _Compiler:
             self.program.outputs,
             {name: layout for name, layout in self.layouts.items() if name in used},
             {name: source for name, source in self.aliases.items() if name in used},
-            {name: array for name, array in self.constants.items() if name in used},
+            Constants.over(self.constants, self.made).only(used),
             tuple(self.items),
             self.declined,
             fusions,
