@@ -25,3 +25,12 @@ def recurrent(call: Call) -> list[Shape]:
     sequence, batch = x[0], x[1]
     state = (directions, batch, size)
     return [(sequence, directions, batch, size), state, state]
+
+
+@shape_rule("DynamicQuantizeLSTM", domain="com.microsoft")
+def dynamic_quantize_lstm(call: Call) -> list[Shape]:
+    """As LSTM, of weights whose last two axes are swapped."""
+    sequence, batch, _ = call.ranked(0, 3)
+    directions, size, _ = call.ranked(2, 3)
+    state = (directions, batch, size)
+    return [(sequence, directions, batch, size), state, state]

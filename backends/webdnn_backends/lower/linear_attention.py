@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from webdnn_backends.ir import build
 from webdnn_backends.ir.build import add, apply, const, floor_div, floor_mod, mul
-from webdnn_backends.ir.loops import Assign, Const, Expr, Local, Stmt, Var
+from webdnn_backends.ir.loops import Assign, Const, Expr, If, Local, Stmt, Var
 from webdnn_backends.ir.scalars import Op, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.direct import Direct, loop, nest
 from webdnn_backends.lower.elementwise import sigmoid, softplus
-from webdnn_backends.lower.formulas import as_type, less, minus, plus, times, wide_dtype
+from webdnn_backends.lower.formulas import as_type, less, less_equal, minus, plus, times, wide_dtype
 from webdnn_backends.lower.registry import lowering
 from webdnn_onnx.errors import InvalidModelError
 from webdnn_onnx.symbolic import Dim
@@ -49,8 +49,6 @@ class _Sizes:
 @lowering("LinearAttention", since=27)
 @lowering("LinearAttention", domain=MS)
 def _linear_attention(context: NodeContext) -> None:
-    if context.attribute("state_window", 0):
-        raise context.unsupported("a window of states (state_window)")
     gated, delta = rule_of(context)
     for wanted, index, name in ((gated, 4, "decay"), (delta, 5, "beta")):
         if wanted and not context.has(index):
@@ -61,17 +59,21 @@ def _linear_attention(context: NodeContext) -> None:
     wide = wide_dtype(context.dtype(0))
     scalar = compute_type(wide)
     zero = const(0, scalar)
+    window = context.attribute("state_window", 0)
+    last = [window - 1] if window else []
     state = context.temporary(
         wide,
         (batch, heads, sizes.key, sizes.value),
-        lambda i: as_type(scalar, context.element(3, i)) if context.has(3) else zero,
+        lambda i: as_type(scalar, context.element(3, [*last, *i])) if context.has(3) else zero,
     )
-    _recurrence(context, sizes, state, gated, delta)
-    context.emit(lambda i: context.read(state, i), output=1)
+    _recurrence(context, sizes, state, gated, delta, window)
+    if not window:
+        context.emit(lambda i: context.read(state, i), output=1)
 
 
-def _recurrence(context: NodeContext, sizes: _Sizes, state: str, gated: bool, delta: bool) -> None:
-    """The kernel that updates the state token by token and gives the first output."""
+def _recurrence(context: NodeContext, sizes: _Sizes, state: str, gated: bool, delta: bool, window: int) -> None:
+    """The kernel that updates the state token by token and gives the first output, and with a window the second: the
+    states after each of the last tokens."""
     kernel = Direct(context, "linear_attention")
     query, key, value = kernel.input(0), kernel.input(1), kernel.input(2)
     matrix = kernel.write(context.state.tensor(state))
@@ -123,10 +125,20 @@ def _recurrence(context: NodeContext, sizes: _Sizes, state: str, gated: bool, de
             output.store([b, t, add(mul(member, width), column)], times(total, factor)),
         )
     )
+    blank: tuple[Stmt, ...] = ()
+    if window and context.wants(1):
+        present = kernel.output(1)
+        slot, absent = Var("slot"), build.sub(window, build.dim(sizes.steps))
+        at = add(t, absent)
+        kept = loop("d", sizes.key, present.store([at, b, h, d, column], held))
+        steps.append(If(less_equal(0, at), (kept,)))
+        zeros = loop("d", sizes.key, present.store([slot, b, h, d, column], const(0, scalar)))
+        blank = (loop("slot", apply(Op.MAX, absent, Const(0)), zeros),)
     kernel.run(
         *nest(
             ("b", "h", "column"),
             (sizes.batch, sizes.heads, sizes.value),
+            *blank,
             loop("t", sizes.steps, *steps),
             parallel=True,
         )
@@ -156,7 +168,8 @@ def _causal_conv_with_state(context: NodeContext) -> None:
         "input_channel_offset": 0,
         "input_channels": 0,
         "state_update_capacity": 0,
-        "state_window": 0,
+        "state_length": 0,
+        "state_channels_last": -1,
     }
     for name, default in defaults.items():
         if context.attribute(name, default) != default:
@@ -168,18 +181,20 @@ def _causal_conv_with_state(context: NodeContext) -> None:
     length = shape[1] if last else shape[2]
     taps = context.shape(1)[2]
     history = (taps - 1) * dilation
+    window = context.attribute("state_window", 0)
 
     def element(index: int, b: Expr, c: Expr, t: Expr) -> Expr:
         """An element by batch, channel and position; channels may be spread over several axes."""
+        slot = [window - 1] if window and index == 3 else []
         if not last:
-            return context.element(index, [b, c, t])
+            return context.element(index, [*slot, b, c, t])
         if len(trailing) == 1:
-            return context.element(index, [b, t, c])
+            return context.element(index, [*slot, b, t, c])
         at: list[Expr] = []
         for size in reversed(trailing):
             at.append(floor_mod(c, build.dim(size)))
             c = floor_div(c, build.dim(size))
-        return context.element(index, [b, t, *reversed(at)])
+        return context.element(index, [*slot, b, t, *reversed(at)])
 
     def whole(b: Expr, c: Expr, t: Expr) -> Expr:
         """The history and then the input."""
@@ -211,7 +226,13 @@ def _causal_conv_with_state(context: NodeContext) -> None:
     context.emit(body)
 
     def state(i: Indices) -> Expr:
-        b, c, t = split(i)
-        return whole(b, c, add(t, build.dim(length)))
+        if not window:
+            b, c, t = split(i)
+            return whole(b, c, add(t, build.dim(length)))
+        b, c, t = split(i[1:])
+        # How many tokens a slot has seen; it is blank where that is none.
+        seen = add(i[0], build.dim(length - window + 1))
+        value = whole(b, c, add(t, apply(Op.MAX, seen, Const(0))))
+        return build.select(less(0, seen), value, const(0, value.type))
 
     context.emit(state, output=1)

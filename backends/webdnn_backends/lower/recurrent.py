@@ -19,13 +19,14 @@ from webdnn_backends.lower.direct import Direct, Operand, loop, nest
 from webdnn_backends.lower.elementwise import expm1, hard_sigmoid, like, sigmoid, softplus
 from webdnn_backends.lower.formulas import as_type, clamp, less, minus, over, plus, times, wide_dtype
 from webdnn_backends.lower.registry import lowering
-from webdnn_backends.te.tensors import MatMulHint
+from webdnn_backends.te.tensors import Hint, MatMulHint
 from webdnn_onnx.errors import InvalidModelError
 from webdnn_onnx.symbolic import Dim
 
-__all__ = ["Activation", "activations_of"]
+__all__ = ["Activation", "Layer", "Walk", "activations_of", "layer_of", "lstm_step", "projected_input"]
 
 Activation: TypeAlias = Callable[[Expr], Expr]
+Element: TypeAlias = Callable[[Sequence[Expr]], Expr]
 
 _DIRECTIONS = {"forward": (False,), "foward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 """Whether each direction runs backwards; "foward" is how GRU-1 spells its default."""
@@ -74,8 +75,8 @@ def _bound(function: Callable[..., Expr], arguments: Sequence[float], clip: floa
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """What the three operators share. gates: how many; states: 1, or 2 with a cell state.
+class Layer:
+    """What the operators share. gates: how many; states: 1, or 2 with a cell state.
 
     steps, batch, hidden: sizes. work: the working tensor of the walking kernel.
     """
@@ -111,7 +112,10 @@ _D, _B, _J = Var("d"), Var("b"), Var("j")
 _FIRST = apply(Op.EQ, _D, Const(0))
 
 
-def _layer(context: NodeContext, gates: int, states: int, activations: Sequence[str]) -> _Layer:
+def layer_of(
+    context: NodeContext, gates: int, states: int, activations: Sequence[str], hidden: Dim | None = None
+) -> Layer:
+    """What the node's inputs and attributes say. hidden: the size of the state, where R is not [.., gates, hidden]."""
     direction = context.attribute("direction", "forward").lower()
     if direction not in _DIRECTIONS:
         raise InvalidModelError(
@@ -122,23 +126,31 @@ def _layer(context: NodeContext, gates: int, states: int, activations: Sequence[
     batch_first = bool(context.attribute("layout", 0))
     steps, batch = (second, first) if batch_first else (first, second)
     functions = activations_of(context, activations, len(backwards))
-    return _Layer(context, backwards, functions, gates, states, batch_first, steps, batch, context.shape(2)[-1])
+    size = context.shape(2)[-1] if hidden is None else hidden
+    return Layer(context, backwards, functions, gates, states, batch_first, steps, batch, size)
 
 
-def _projected(layer: _Layer, recurrent_bias: Callable[[Expr], Expr | None]) -> str:
+def projected_input(
+    layer: Layer,
+    recurrent_bias: Callable[[Expr], Expr | None],
+    x: Element | None = None,
+    weight: Element | None = None,
+    hint: Hint | None = MatMulHint(),  # noqa: B008 - a frozen value
+) -> str:
     """X W^T and the biases that are added to it, [direction, time, batch, gates * hidden]; returns its name.
 
     recurrent_bias: the condition under which a column also takes the bias of the recurrence; None for always.
+    x, weight: elements of X as it is stored, and of W by [direction, column, k], where they are not the inputs'.
     """
     context = layer.context
+    x = x or (lambda at: context.element(0, at))
+    weight = weight or (lambda at: context.element(1, at))
     columns = layer.hidden * layer.gates
 
     def body(i: Indices) -> Expr:
         d, t, b, g = i
         x_at = [b, t] if layer.batch_first else [t, b]
-        total = context.sum(
-            [context.shape(0)[2]], lambda k: times(context.element(0, [*x_at, *k]), context.element(1, [d, g, *k]))
-        )
+        total = context.sum([context.shape(0)[2]], lambda k: times(x([*x_at, *k]), weight([d, g, *k])))
         if not context.has(3):
             return total
         total = plus(total, context.element(3, [d, g]))
@@ -147,10 +159,10 @@ def _projected(layer: _Layer, recurrent_bias: Callable[[Expr], Expr | None]) -> 
         return plus(total, other if condition is None else build.select(condition, other, like(other, 0)))
 
     shape = (len(layer.backwards), layer.steps, layer.batch, columns)
-    return context.temporary(wide_dtype(context.dtype(0)), shape, body, MatMulHint())
+    return context.temporary(wide_dtype(context.dtype(0)), shape, body, hint)
 
 
-def _working(layer: _Layer, initial: Sequence[int]) -> str:
+def _working(layer: Layer, initial: Sequence[int]) -> str:
     """The working tensor, the initial states in it. initial: the inputs that hold them."""
     hidden = build.dim(layer.hidden)
 
@@ -171,15 +183,16 @@ def _working(layer: _Layer, initial: Sequence[int]) -> str:
     return layer.context.temporary(wide_dtype(layer.context.dtype(0)), shape, body)
 
 
-class _Walk:
+class Walk:
     """The walking kernel while it is written: its operands and the positions in the working tensor."""
 
-    def __init__(self, layer: _Layer, name: str, projected: str, initial: Sequence[int]) -> None:
+    def __init__(self, layer: Layer, name: str, projected: str, initial: Sequence[int]) -> None:
         self.layer = layer
         context = layer.context
         self.kernel = Direct(context, name)
         self.projected = self.kernel.read(projected)
         self.recurrence = self.kernel.input(2)
+        self.weight: Element = self.recurrence.load
         work = context.state.tensor(_working(layer, initial))
         self.work = self.kernel.write(work)
         self.kernel.read(work.name)
@@ -208,7 +221,7 @@ class _Walk:
     def recurrent(self, column: Expr, start: Expr, factor: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:
         """start + sum over k of factor(k) R[column, k], left in `total`."""
         k = Var("k")
-        weight = as_type(self.layer.scalar, self.recurrence.load([_D, column, k]))
+        weight = as_type(self.layer.scalar, self.weight([_D, column, k]))
         total = Var("total", self.layer.scalar)
         return (
             Local("total", total.type, start),
@@ -219,23 +232,14 @@ class _Walk:
         """The kernel that does `step` for every time, and the outputs read from its states."""
         layer, context = self.layer, self.layer.context
         steps = build.dim(layer.steps)
-        length = steps
-        if context.has(4):
-            length = clamp(as_type(Scalar.I32, self.kernel.input(4).load([_B])), 0, steps)
-        place = Var("step")
-        reverse = sub(sub(Var("length"), 1), place)
-        time: Expr = place
-        if layer.backwards == (True,):
-            time = reverse
-        elif len(layer.backwards) == 2:
-            time = build.select(_FIRST, place, reverse)
+        length, time, place = self.length(), self.time(), Var("step")
         write: tuple[Stmt, ...] = ()
         silence: tuple[Stmt, ...] = ()
         if context.wants(0):
             y = self.kernel.output(0)
-            write = (loop("j", layer.hidden, self._y(y, Var("time"), self.state(0, _J))),)
+            write = (loop("j", layer.hidden, self.y(y, Var("time"), self.state(0, _J))),)
             if context.has(4):
-                zeros = loop("j", layer.hidden, self._y(y, place, const(0, layer.scalar)))
+                zeros = loop("j", layer.hidden, self.y(y, place, const(0, layer.scalar)))
                 silence = (loop("step", sub(steps, Var("length")), zeros, start=Var("length")),)
         body = (
             Local("length", Scalar.I32, length),
@@ -243,10 +247,30 @@ class _Walk:
             *silence,
         )
         self.kernel.run(*nest(("d", "b"), (len(layer.backwards), layer.batch), *body, parallel=True))
-        for position in range(layer.states):
-            context.emit(lambda i, position=position: self._final(i, position), output=1 + position)  # type: ignore[misc]  # a default binds the loop's value
+        self.finish()
 
-    def _y(self, y: Operand, time: Expr, value: Expr) -> Stmt:
+    def length(self) -> Expr:
+        """How many steps the sequence of a batch entry has."""
+        steps = build.dim(self.layer.steps)
+        if not self.layer.context.has(4):
+            return steps
+        return clamp(as_type(Scalar.I32, self.kernel.input(4).load([_B])), 0, steps)
+
+    def time(self) -> Expr:
+        """The position in the sequence, of `length`, that a step is about."""
+        backwards, place = self.layer.backwards, Var("step")
+        reverse = sub(sub(Var("length"), 1), place)
+        if backwards == (True,):
+            return reverse
+        return build.select(_FIRST, place, reverse) if len(backwards) == 2 else place
+
+    def finish(self) -> None:
+        """The last states as outputs, once the kernel ran."""
+        for position in range(self.layer.states):
+            self.layer.context.emit(lambda i, position=position: self._final(i, position), output=1 + position)  # type: ignore[misc]  # a default binds the loop's value
+
+    def y(self, y: Operand, time: Expr, value: Expr) -> Stmt:
+        """Give an element of the first output."""
         at = [_B, time, _D, _J] if self.layer.batch_first else [time, _D, _B, _J]
         return y.store(at, value)
 
@@ -257,8 +281,8 @@ class _Walk:
 
 @lowering("RNN")
 def _rnn(context: NodeContext) -> None:
-    layer = _layer(context, 1, 1, ("Tanh",))
-    walk = _Walk(layer, "rnn", _projected(layer, lambda _: None), (5,))
+    layer = layer_of(context, 1, 1, ("Tanh",))
+    walk = Walk(layer, "rnn", projected_input(layer, lambda _: None), (5,))
     total = Var("total", layer.scalar)
     walk.run(
         loop(
@@ -273,12 +297,12 @@ def _rnn(context: NodeContext) -> None:
 
 @lowering("GRU")
 def _gru(context: NodeContext) -> None:
-    layer = _layer(context, 3, 1, ("Sigmoid", "Tanh"))
+    layer = layer_of(context, 3, 1, ("Sigmoid", "Tanh"))
     hidden, total = build.dim(layer.hidden), Var("total", layer.scalar)
     linear = bool(context.attribute("linear_before_reset", 0))
     candidate = mul(hidden, 2)
-    projected = _projected(layer, lambda g: apply(Op.LT, g, candidate) if linear else None)
-    walk = _Walk(layer, "gru", projected, (5,))
+    projected = projected_input(layer, lambda g: apply(Op.LT, g, candidate) if linear else None)
+    walk = Walk(layer, "gru", projected, (5,))
     column = add(candidate, _J)
     if linear:
         bias: Expr = const(0, layer.scalar)
@@ -308,9 +332,14 @@ def _gru(context: NodeContext) -> None:
 
 @lowering("LSTM")
 def _lstm(context: NodeContext) -> None:
-    layer = _layer(context, 4, 2, ("Sigmoid", "Tanh", "Tanh"))
-    walk = _Walk(layer, "lstm", _projected(layer, lambda _: None), (5, 6))
-    hidden = build.dim(layer.hidden)
+    layer = layer_of(context, 4, 2, ("Sigmoid", "Tanh", "Tanh"))
+    walk = Walk(layer, "lstm", projected_input(layer, lambda _: None), (5, 6))
+    walk.run(*lstm_step(layer, walk, lambda k: walk.state(0, k)))
+
+
+def lstm_step(layer: Layer, walk: Walk, previous: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:
+    """One step of an LSTM for one direction and batch entry. previous: what R sees of the hidden state."""
+    context, hidden = layer.context, build.dim(layer.hidden)
     peepholes = walk.kernel.input(7) if context.has(7) else None
     cell = Var("cell", layer.scalar)
 
@@ -325,11 +354,11 @@ def _lstm(context: NodeContext) -> None:
     old = walk.state(1, _J)
     entry = Var("entry", layer.scalar)
     forget = minus(1, entry) if context.attribute("input_forget", 0) else layer.activate(0, peeped(2, 2, old))
-    walk.run(
+    return (
         loop(
             "j",
             layer.hidden * 4,
-            *walk.recurrent(_J, walk.input(_J), lambda k: walk.state(0, k)),
+            *walk.recurrent(_J, walk.input(_J), previous),
             walk.set_gate(0, _J, Var("total", layer.scalar)),
         ),
         loop(

@@ -128,6 +128,22 @@ def states(draw: Draw) -> Iterator[Recipe]:
             inputs = [draw.f32(*x), draw.f32(4, 1, 3), draw.f32(4), draw.f32(*past)]
             attributes = {"activation": "silu", "dilation": dilation, "channels_last": last}
             yield Recipe(f"causal_conv/{last}{dilation}", "CausalConvWithState", inputs, attributes, (FLOAT, FLOAT))
+    for steps in (2, 5):
+        inputs = [
+            draw.f32(2, steps, 12),
+            draw.f32(2, steps, 6, scale=0.5),
+            draw.f32(2, steps, 12),
+            draw.f32(3, 2, 2, 3, 6),
+        ]
+        attributes = {"q_num_heads": 4, "kv_num_heads": 2, "update_rule": "linear", "state_window": 3}
+        name = f"linear_attention/window/{steps}"
+        yield Recipe(name, "LinearAttention", inputs, attributes, (FLOAT, FLOAT), judged=False)
+        for last in (0, 1):
+            x, past = ((2, steps, 4), (3, 2, 2, 4)) if last else ((2, 4, steps), (3, 2, 4, 2))
+            inputs = [draw.f32(*x), draw.f32(4, 1, 3), draw.f32(4), draw.f32(*past)]
+            attributes = {"channels_last": last, "state_window": 3}
+            name = f"causal_conv/window/{last}{steps}"
+            yield Recipe(name, "CausalConvWithState", inputs, attributes, (FLOAT, FLOAT), judged=False)
     inputs = [draw.f32(2, 3, 4), draw.f32(4), -np.abs(draw.f32(4)), draw.f32(2, 3, 4)]
     yield Recipe("linear_attention_gate", "LinearAttentionGate", inputs, {}, (FLOAT, FLOAT))
 

@@ -107,6 +107,24 @@ def quantized(draw: Draw) -> Iterator[Recipe]:
         yield Recipe(f"dequantize/{name}", "DequantizeLinear", [codes(3, 4), draw.positive(3), codes(3)], {"axis": 0})
 
 
+def recurrent(draw: Draw) -> Iterator[Recipe]:
+    for direction, count in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
+        for columns in (False, True):
+            shape = (count, 20) if columns else (count,)
+            limit = 1 if columns else 4
+            parameters = [(draw.positive(*shape), draw.integers(0, limit, shape).astype(np.int8)) for _ in range(2)]
+            inputs: list[Any] = [draw.f32(4, 2, 3), draw.i8(count, 3, 20), draw.i8(count, 5, 20), draw.f32(count, 40)]
+            lengths = np.array([4, 2], np.int32) if columns else None
+            states = [draw.f32(count, 2, 5), draw.f32(count, 2, 5), draw.f32(count, 15)] if columns else [None] * 3
+            inputs += [lengths, *states, *parameters[0], *parameters[1]]
+            attributes = {"hidden_size": 5, "direction": direction}
+            name = f"dynamic_lstm/{direction}/{columns:d}"
+            weights = (1, 2, 3, 8, 9, 10, 11)
+            yield Recipe(
+                name, "DynamicQuantizeLSTM", inputs, attributes, (FLOAT,) * 3, tolerance=2e-2, constant=weights
+            )
+
+
 def tensors(draw: Draw) -> Iterator[Recipe]:
     yield Recipe("trilu", "Trilu", [draw.f32(2, 3, 4), draw.scalar(1, np.int64)], {"upper": 0})
     yield Recipe("range", "Range", [draw.scalar(1), draw.scalar(5), draw.scalar(0.7)])
@@ -173,4 +191,4 @@ def legacy(draw: Draw) -> Iterator[Recipe]:
     yield Recipe("legacy/DynamicSlice", "DynamicSlice", [x, starts, ends, axes], domain="")
 
 
-FAMILIES = (quantized, tensors, texts, legacy)
+FAMILIES = (quantized, recurrent, tensors, texts, legacy)

@@ -46,8 +46,8 @@ def ms_linear_attention(
     """LinearAttention of ai.onnx, with two additions.
 
     There may be more key than query heads, which then share queries. state_window W gives the states after each of the
-    last W tokens, [W, B, Hkv, Dk, Dv]; of such a past only the last is read, and those before the first token are
-    passed on. Raises ShapeError, InvalidModelError.
+    last W tokens, [W, B, Hkv, Dk, Dv], zeros where there are fewer; of such a past only the last is read.
+    Raises ShapeError, InvalidModelError.
     """
     gated, delta = rule_of(update_rule)
     if (gated and decay is None) or (delta and beta is None):
@@ -64,11 +64,10 @@ def ms_linear_attention(
         b = np.broadcast_to(widen(beta), (*beta.shape[:2], kv_num_heads)).transpose(0, 2, 1)
     factor = float(scale or 1 / np.sqrt(k.shape[3]))
     window = max(state_window, 1)
-    if past_state is None:
-        states = [np.zeros(shape, k.dtype)] * window
-    else:
-        past = widen(past_state).astype(k.dtype).reshape(window, *shape)
-        states = list(past)
+    first = np.zeros(shape, k.dtype)
+    if past_state is not None:
+        first = widen(past_state).astype(k.dtype).reshape(window, *shape)[-1]
+    states = [first]
     steps = q.shape[2]
     cuts = [0, *range(max(steps - window, 0) + 1, steps + 1)]
     outputs = []
@@ -79,7 +78,10 @@ def ms_linear_attention(
         outputs.append(y)
         states.append(state)
     whole = np.concatenate(outputs, axis=2) if outputs else np.zeros((*q.shape[:3], v.shape[3]), q.dtype)
-    present = np.stack(states[-window:]) if state_window else states[-1]
+    present = states[-1]
+    if state_window:
+        known = states[len(states) - min(steps, window) :]
+        present = np.stack([np.zeros(shape, k.dtype)] * (window - len(known)) + known)
     return narrow(join_heads(whole), query), narrow(present, query if past_state is None else past_state)
 
 
@@ -145,12 +147,8 @@ def ms_causal_conv_with_state(
     slots = []
     for slot in range(state_window):
         end = length - state_window + slot + 1
-        if end > 0 or past_state is None:
-            padded = np.concatenate([np.zeros_like(whole[:, :, :0]), whole], axis=2)
-            start = max(end, 0)
-            slots.append(_channels_back(padded[:, :, start : start + history], input, channels_last))
-        else:
-            slots.append(past_state[state_window - 1 + end])
+        state = whole[:, :, end : end + history] if end > 0 else np.zeros_like(past)
+        slots.append(_channels_back(state, input, channels_last))
     return narrow(_channels_back(y, input, channels_last), input), np.stack(slots)
 
 
