@@ -85,7 +85,7 @@ def _to_integer(value: Array, to: DType) -> Array:
 def _to_float(value: Array, to: DType) -> Array:
     if to in (DType.FLOAT32, DType.FLOAT64):
         return value.astype(to.numpy)
-    wide = value.astype(np.float32)
+    wide = _to_float32_odd(value) if value.dtype == np.float64 else value.astype(np.float32)
     if to is DType.FLOAT8E8M0:
         return _round_e8m0(wide)
     if to in (DType.FLOAT8E4M3FN, DType.FLOAT4E2M1):
@@ -97,6 +97,15 @@ def _to_float(value: Array, to: DType) -> Array:
     if to is DType.FLOAT4E2M1:
         wide = np.where(np.isnan(wide), np.float32(6.0), wide)
     return wide.astype(to.numpy).astype(np.float32)
+
+
+def _to_float32_odd(value: Array) -> Array:
+    """float64 as float32 rounded to odd: a second rounding to fewer bits is then as if it were the only one."""
+    near = value.astype(np.float32)
+    bits, back = near.view(np.uint32), near.astype(np.float64)
+    moved = np.where(np.abs(back) > np.abs(value), bits - np.uint32(1), bits + np.uint32(1))
+    inexact = (back != value) & (value == value) & (bits % 2 == 0)
+    return np.where(inexact, moved, bits).view(np.float32)
 
 
 def _round_e8m0(value: Array) -> Array:

@@ -57,6 +57,10 @@ _PERIODIC = (Op.SIN, Op.COS, Op.TAN)
 _SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, -7.25, 100.0, 0.1, 6.2, -20.0, 12345.678)
 _EXTREME = (math.inf, -math.inf, math.nan, 3e38, -3e38, 1e-30, 2.0**31, -(2.0**31), 2.0**32, 2.0**53, 88.8, -104.5)
 _DENORMAL = (1e-45, -1e-45, 1e-40, -1e-40)
+_NEAR_TIES = tuple(
+    sign * (1 + 2.0**-bits + side * 2.0**-45) for bits in (11, 8, 4, 3) for sign in (1, -1) for side in (1, -1)
+)
+"""Just beside the middle between two narrow floats: rounding to float32 first would lose the side."""
 _INTEGERS = (0, 1, 2, 3, 5, 7, 8, 15, 31, 32, 33, 63, 64, 100, 127, 128, 255, 256, 65535, 65536, 2**31 - 1)
 _WIDE_INTEGERS = (2**31, 2**32 - 1, 2**32, 2**33 + 5, 2**53 + 1, 2**62, 2**63 - 1)
 
@@ -181,6 +185,7 @@ def _values(type: Scalar, denormals: bool) -> Array:
     if type.is_float:
         spread = rng.standard_normal(24) * np.exp2(rng.uniform(-8, 8, 24))
         parts = [*_SPECIAL, *_EXTREME, *(_DENORMAL if denormals else ()), *spread]
+        parts += _NEAR_TIES if type is Scalar.F64 else ()
         return np.array(parts).astype(dtype)
     values: list[int] = [*_INTEGERS]
     if type.bits == 64:

@@ -110,7 +110,8 @@ def cast_rows(source: Scalar, to: DType) -> tuple[Row, ...]:
         return _to_single(source)
     if to.is_float:
         names = (f"pack_{to.value}", f"unpack_{to.value}")
-        return (*_to_single(source), Row(f"{names[1]}({names[0]}({{a}}))", ATOM, names))
+        single = (Row("f32_odd({a})", ATOM, ("f32_odd",)),) if source is Scalar.F64 else _to_single(source)
+        return (*single, Row(f"{names[1]}({names[0]}({{a}}))", ATOM, names))
     signed = to.is_signed_integer
     if to in (DType.INT64, DType.UINT64):
         return _to_wide(source, "i64" if signed else "u64")

@@ -104,6 +104,16 @@ HELPERS: dict[str, tuple[str, tuple[str, ...]]] = {
         "}",
         ("fround",),
     ),
+    "f32_odd": (
+        "// Rounded to odd, so that a second rounding to fewer bits is as if it were the only one.\n"
+        "function f32_odd(x) {\n"
+        "  single[0] = x;\n"
+        "  const near = single[0];\n"
+        "  if (near !== x && x === x && (word[0] & 1) === 0) word[0] += Math.abs(near) > Math.abs(x) ? -1 : 1;\n"
+        "  return single[0];\n"
+        "}",
+        ("word",),
+    ),
     "set_nibble": (
         "function set_nibble(x, i, value) {\n"
         "  const at = i >> 1, shift = (i & 1) << 2;\n"
