@@ -7,7 +7,7 @@ has WebGPU.
     ws://host:9222                          a browser started with --remote-debugging-port
     ws://host:9222/devtools/browser/ID      the same, by its full address
     ws://host:4444/session/ID/se/cdp        a session of a Selenium Grid
-    http://host:4444                        a Selenium Grid: a session is made, and ended afterwards
+    http://host:4444                        a Selenium Grid, or chromedriver: a session is made, and ended afterwards
     ws://host:3000/any/other/path           a Playwright server, with whatever browser it has
 
 Spec: https://chromedevtools.github.io/devtools-protocol/tot/Fetch/ and https://www.w3.org/TR/webdriver2/
@@ -18,17 +18,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import itertools
-import json
 import os
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from webdnn_conformance.grid import GridSession, browser_address
 from webdnn_conformance.playwright import Content, PlaywrightPage
 from webdnn_conformance.websocket import WebSocket
 from webdnn_onnx.engines import Engine, RunResult, RunValue
@@ -206,15 +204,11 @@ class _RemoteBrowser(Browser):
     """A browser that somebody else started. It is left running; a Grid's session that was made here is ended."""
 
     def __init__(self, endpoint: str) -> None:
-        self._grid_session = ""
-        self._socket = WebSocket(self._resolve(endpoint), timeout=_TIMEOUT)
-        read_answers, write_answers = os.pipe()
-        read_commands, write_commands = os.pipe()
-        for target in (self._receive, self._send):
-            ends = write_answers if target == self._receive else read_commands
-            threading.Thread(target=target, args=(ends,), daemon=True, name="webdnn-remote").start()
-        self.devtools = DevTools(read_answers, write_commands)
+        self._session: GridSession | None = None
+        self._socket: WebSocket | None = None
         try:
+            self._socket = WebSocket(self._resolve(endpoint), timeout=_TIMEOUT)
+            self.devtools = self._speak(self._socket)
             self.version = str(self.devtools.call("Browser.getVersion", timeout=_TIMEOUT)["product"])
         except BackendError as error:
             self.close()
@@ -224,63 +218,51 @@ class _RemoteBrowser(Browser):
         return ""
 
     def close(self) -> None:
-        self.devtools.close()
-        self._socket.close()
-        if self._grid_session:
-            with contextlib.suppress(BackendError):
-                _http(self._grid_session, "DELETE")
+        if self._socket is not None:
+            if hasattr(self, "devtools"):
+                self.devtools.close()
+            self._socket.close()
+        if self._session is not None:
+            self._session.close()
 
     def _resolve(self, endpoint: str) -> str:
         """The WebSocket's address."""
         parts = urllib.parse.urlsplit(endpoint)
         if parts.scheme in ("http", "https"):
-            options = {"args": ["--enable-unsafe-webgpu", "--ignore-gpu-blocklist"]}
-            wanted = {"browserName": "chrome", "goog:chromeOptions": options, "se:cdp": True}
-            base = endpoint.rstrip("/")
-            answer = _http(f"{base}/session", "POST", {"capabilities": {"alwaysMatch": wanted}})["value"]
-            self._grid_session = f"{base}/session/{answer['sessionId']}"
-            found = answer["capabilities"].get("se:cdp")
-            if not found:
-                raise BackendError(f"{endpoint}: expected a Grid whose sessions have `se:cdp`, got one that has not")
-            return str(found)
-        if parts.path in ("", "/"):
-            scheme = "https" if parts.scheme == "wss" else "http"
-            return str(_http(f"{scheme}://{parts.netloc}/json/version")["webSocketDebuggerUrl"])
-        return endpoint
+            self._session = GridSession(endpoint)
+            return self._session.devtools
+        return browser_address(endpoint) if parts.path in ("", "/") else endpoint
 
-    def _receive(self, end: int) -> None:
-        with contextlib.suppress(OSError):
-            while (text := self._socket.receive()) is not None:
-                data = memoryview(text.encode() + b"\0")
-                while data:
-                    data = data[os.write(end, data) :]
-        os.close(end)
+    def _speak(self, connection: WebSocket) -> DevTools:
+        """The connection as the pipes that DevTools reads and writes."""
+        read_answers, write_answers = os.pipe()
+        read_commands, write_commands = os.pipe()
+        for target, end in ((_receive, write_answers), (_send, read_commands)):
+            threading.Thread(target=target, args=(connection, end), daemon=True, name="webdnn-remote").start()
+        return DevTools(read_answers, write_commands)
 
-    def _send(self, end: int) -> None:
-        pending = bytearray()
-        with contextlib.suppress(OSError):
-            while chunk := os.read(end, 1 << 18):
-                pending += chunk
-                while (stop := pending.find(b"\0")) >= 0:
-                    self._socket.send(pending[:stop].decode())
-                    del pending[: stop + 1]
-        os.close(end)
+
+def _receive(connection: WebSocket, end: int) -> None:
+    with contextlib.suppress(OSError):
+        while (text := connection.receive()) is not None:
+            data = memoryview(text.encode() + b"\0")
+            while data:
+                data = data[os.write(end, data) :]
+    os.close(end)
+
+
+def _send(connection: WebSocket, end: int) -> None:
+    pending = bytearray()
+    with contextlib.suppress(OSError):
+        while chunk := os.read(end, 1 << 18):
+            pending += chunk
+            while (stop := pending.find(b"\0")) >= 0:
+                connection.send(pending[:stop].decode())
+                del pending[: stop + 1]
+    os.close(end)
 
 
 def _session_module() -> str:
     import webdnn_onnx.engines
 
     return str(Path(webdnn_onnx.engines.__file__).with_name("session.js"))
-
-
-def _http(url: str, method: str = "GET", body: Any = None) -> Any:
-    """The JSON of an answer. Raises BackendError."""
-    data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    try:
-        with urllib.request.urlopen(asked, timeout=120) as answer:
-            return json.loads(answer.read() or b"{}")
-    except urllib.error.HTTPError as error:
-        raise BackendError(f"{method} {url}: expected an answer, got {error.code}: {error.read()[:300]!r}") from error
-    except (OSError, ValueError) as error:
-        raise BackendError(f"{method} {url}: expected an answer, got none: {error}") from error

@@ -33,12 +33,11 @@ class WebSocket:
         self.url = url
         port = parts.port or (443 if parts.scheme == "wss" else 80)
         try:
-            connected = socket.create_connection((parts.hostname, port), timeout)
+            self._socket = socket.create_connection((parts.hostname, port), timeout)
+            if parts.scheme == "wss":
+                self._socket = ssl.create_default_context().wrap_socket(self._socket, server_hostname=parts.hostname)
         except OSError as error:
             raise BackendError(f"{url}: cannot connect: {error.strerror or error}") from error
-        self._socket = connected
-        if parts.scheme == "wss":
-            self._socket = ssl.create_default_context().wrap_socket(connected, server_hostname=parts.hostname)
         self._buffer = bytearray()
         self._shake_hands(parts)
         self._socket.settimeout(None)

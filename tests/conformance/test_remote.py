@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.conformance.fake_grid import SESSION, Chromium, FakeGrid
 from tests.conformance.fake_playwright import FakePlaywright
 from tests.conformance.models import run
+from webdnn_conformance import grid as grid_module
+from webdnn_conformance.grid import GridSession
 from webdnn_conformance.playwright import PlaywrightPage
 from webdnn_conformance.remote import DevToolsPage, RemoteEngine
 from webdnn_conformance.websocket import WebSocket
-from webdnn_onnx.engines.browser import chromium_flags, find_chromium
+from webdnn_onnx.engines.browser import chromium_flags
 from webdnn_onnx.errors import BackendError
 
 pytestmark = pytest.mark.browser
@@ -26,17 +29,22 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """A Chromium that listens on a port of its own choice."""
-    flags = [flag for flag in chromium_flags("software") if flag != "--remote-debugging-pipe"]
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [str(find_chromium()), *flags, "--remote-debugging-port=0", f"--user-data-dir={profile}"]
-        with subprocess.Popen([*command, "about:blank"], stderr=subprocess.DEVNULL) as process:
-            port = Path(profile) / "DevToolsActivePort"
-            end = time.monotonic() + 60
-            while not port.is_file() or not port.read_text().strip():
-                assert time.monotonic() < end, "the browser did not open its port"
-                time.sleep(0.05)
-            yield f"ws://127.0.0.1:{port.read_text().splitlines()[0]}"
-            process.terminate()
+    browser = Chromium([flag for flag in chromium_flags("software") if flag != "--remote-debugging-pipe"])
+    yield f"ws://127.0.0.1:{browser.port}"
+    browser.close()
+
+
+@pytest.fixture
+def grid() -> Iterator[Callable[..., FakeGrid]]:
+    """Starts Grids; what a test starts ends with it."""
+    with contextlib.ExitStack() as stack:
+
+        def start(capabilities: dict[str, object] | None = None) -> FakeGrid:
+            found = FakeGrid(capabilities)
+            stack.callback(found.close)
+            return found
+
+        yield start
 
 
 def test_cases_run_on_every_backend(endpoint: str, tmp_path: Path) -> None:
@@ -103,3 +111,62 @@ def test_a_playwright_server_gives_a_page(launched: bool) -> None:
         time.sleep(0.01)
     assert not page.alive
     server.close()
+
+
+def test_cases_run_in_a_browser_of_a_grid_and_its_session_is_ended(
+    grid: Callable[..., FakeGrid], tmp_path: Path
+) -> None:
+    server = grid()
+    found = run(tmp_path, engine="chromium", endpoint=server.url, backends=("js", "wasm", "webgpu"))
+    assert not found.failed, [outcome.message for _, outcome in found.failures()]
+    assert "Chrome" in found.engine_version
+    assert server.wanted["browserName"] == "chrome"
+    assert server.calls == ["POST /session", f"GET {SESSION}/se/cdp", f"DELETE {SESSION}"]
+
+
+def test_a_browser_of_a_grid_that_dies_is_an_error_and_the_next_call_gets_another(
+    grid: Callable[..., FakeGrid],
+) -> None:
+    server = grid()
+    with RemoteEngine(server.url) as engine:
+        server.end()
+        with pytest.raises(BackendError):
+            engine.evaluate("new Promise(() => {})", timeout=5)
+        assert engine.evaluate("1 + 1") == 2
+    assert server.calls.count("POST /session") == server.calls.count(f"DELETE {SESSION}") == 2
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "said"),
+    [({}, "se:cdp"), ({"se:cdp": "ws://127.0.0.1:1/x"}, "cannot connect")],
+    ids=["no DevTools", "nobody behind it"],
+)
+def test_a_session_that_is_of_no_use_is_ended(
+    grid: Callable[..., FakeGrid], capabilities: dict[str, object], said: str
+) -> None:
+    server = grid(capabilities)
+    with pytest.raises(BackendError, match=said):
+        RemoteEngine(server.url)
+    assert server.calls == ["POST /session", f"DELETE {SESSION}"]
+
+
+def test_a_session_is_kept_alive_under_the_name_that_the_grid_was_called_by(
+    grid: Callable[..., FakeGrid], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid_module, "_ALIVE_SECONDS", 0.02)
+    server = grid({"se:cdp": "wss://localhost:4444/session/d4c2/se/cdp"})
+    session = GridSession(server.url)
+    assert session.devtools == "wss://127.0.0.1:4444/session/d4c2/se/cdp"
+    end = time.monotonic() + 5
+    while f"GET {SESSION}/timeouts" not in server.calls and time.monotonic() < end:
+        time.sleep(0.01)
+    session.close()
+    assert f"GET {SESSION}/timeouts" in server.calls
+    assert server.calls[-1] == f"DELETE {SESSION}"
+
+
+def test_the_browser_of_a_chromedriver_is_found_by_its_port(grid: Callable[..., FakeGrid], endpoint: str) -> None:
+    server = grid({"goog:chromeOptions": {"debuggerAddress": urlsplit(endpoint).netloc}})
+    with RemoteEngine(server.url) as engine:
+        assert engine.evaluate("1 + 1") == 2
+    assert server.calls == ["POST /session", f"DELETE {SESSION}"]

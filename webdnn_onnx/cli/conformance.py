@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--browser-endpoint",
         metavar="URL",
-        help="drive a remote browser: ws:// of DevTools or a Playwright server, http:// of a Selenium Grid",
+        help="drive a remote browser: ws:// of DevTools or a Playwright server, http:// of a Selenium Grid or chromedriver",
     )
     parser.add_argument("--models", type=Path, metavar="DIR", help="the folder of real models of the suite `models`")
     parser.add_argument("--strict", action="store_true", help="fail cases that leave the backend for a compute step")
