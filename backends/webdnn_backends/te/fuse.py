@@ -164,7 +164,7 @@ def _objection(producer: Stage, consumer: Stage, uses: dict[str, int], policy: P
         return _reduction_objection(producer, consumer, places, uses)
     if inside and isinstance(consumer.hint, ConvHint | PoolHint):
         return "the operand of a convolution or pooling is read from memory"
-    if inside and isinstance(consumer.hint, MatMulHint) and not isinstance(producer.body, Read):
+    if inside and isinstance(consumer.hint, MatMulHint) and not _at_known_positions(producer.body):
         return "the operand of a matrix product is read from memory"
     if _cost(producer.body) == 0:
         divides = any(isinstance(part, Apply) and part.op in _DIVISIONS for part in subexpressions(producer.body))
@@ -228,6 +228,13 @@ def _places(body: Expr, tensor: str) -> list[tuple[tuple[Axis, ...], tuple[Expr,
 
     visit(body, ())
     return found
+
+
+def _at_known_positions(body: Expr) -> bool:
+    """Whether it is one Read at positions that are not themselves read from memory."""
+    return isinstance(body, Read) and not any(
+        isinstance(part, Read | Reduce) for index in body.indices for part in subexpressions(index)
+    )
 
 
 def _plain(body: Expr) -> bool:

@@ -104,9 +104,9 @@ def _sides(reduce: Reduce) -> tuple[Expr, Expr] | None:
 def _is_element(expr: Expr) -> bool:
     match expr:
         case Read(type=Scalar.F32):
-            return True
-        case Select(condition=condition, true=Read(type=Scalar.F32), false=Const(value=0.0)):
-            return not any(isinstance(part, Read) for part in subexpressions(condition))
+            return is_plain(expr)
+        case Select(condition=condition, true=Read(type=Scalar.F32) as read, false=Const(value=0.0)):
+            return is_plain(read) and not any(isinstance(part, Read) for part in subexpressions(condition))
         case _:
             return False
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 sys.path.insert(0, str(Path(__file__).parent))
 from compiled import TARGETS, compiled, model, random, run
@@ -53,6 +53,15 @@ def test_an_exponential_is_not_recomputed_inside_a_product() -> None:
 def test_a_transpose_joins_the_product_that_reads_it() -> None:
     nodes = [node("Transpose", ["x"], ["a"], perm=[1, 0]), node("MatMul", ["a", "w"], ["y"])]
     assert len(kernels(model(nodes, {"x": [8, 4]}, ["y"], {"w": random(8, 6)}))) == 1
+
+
+def test_an_embedding_is_looked_up_once_before_the_product_that_reads_it() -> None:
+    nodes = [
+        node("Cast", ["x"], ["i"], to=TensorProto.INT64),
+        node("Gather", ["table", "i"], ["a"]),
+        node("MatMul", ["a", "w"], ["y"]),
+    ]
+    assert len(kernels(model(nodes, {"x": [4, 5]}, ["y"], {"table": random(9, 8), "w": random(8, 6)}))) == 2
 
 
 def test_softmax_is_one_kernel() -> None:
