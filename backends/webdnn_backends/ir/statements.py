@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from webdnn_backends.ir.loops import Assign, Expr, If, Local, Loop, Stmt, Store, subexpressions
-from webdnn_backends.ir.rewrite import substitute
+from webdnn_backends.ir.loops import Assign, Expr, If, Load, Local, Loop, Stmt, Store, subexpressions
+from webdnn_backends.ir.rewrite import rewrite, substitute
 
-__all__ = ["assigned", "declared", "expressions", "replace_variable", "walk"]
+__all__ = ["assigned", "declared", "distinct_arrays", "expressions", "replace_variable", "walk"]
 
 
 def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
@@ -78,3 +79,56 @@ def replace_variable(statement: Stmt, name: str, value: Expr) -> Stmt:
             return Assign(target, substitute(changed, into))
         case _:
             return statement
+
+
+def distinct_arrays(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """The statements in which arrays of one name have one type and size: for dialects that declare them at the top."""
+    kinds: dict[str, list[Local]] = {}
+    for item in walk(body):
+        if isinstance(item, Local) and item.size is not None:
+            known = kinds.setdefault(item.name, [])
+            known += [] if item in known else [item]
+    if all(len(known) == 1 for known in kinds.values()):
+        return body
+    taken = set(declared(body))
+    names: dict[Local, str] = {}
+    for name, known in kinds.items():
+        for position, local in enumerate(known):
+            own = name
+            while position and own in taken:
+                own += "_"
+            taken.add(own)
+            names[local] = own
+    return _renamed_arrays(body, names, {})
+
+
+def _renamed_arrays(body: tuple[Stmt, ...], names: Mapping[Local, str], outer: Mapping[str, str]) -> tuple[Stmt, ...]:
+    scope = dict(outer)
+
+    def changed(expr: Expr) -> Expr:
+        def load(part: Expr) -> Expr | None:
+            return replace(part, buffer=scope.get(part.buffer, part.buffer)) if isinstance(part, Load) else None
+
+        return rewrite(expr, load)
+
+    result: list[Stmt] = []
+    for item in body:
+        match item:
+            case Loop(body=inner):
+                extent, start = changed(item.extent), changed(item.start)
+                result.append(replace(item, extent=extent, start=start, body=_renamed_arrays(inner, names, scope)))
+            case If(condition=condition, then=then, otherwise=otherwise):
+                branches = [_renamed_arrays(part, names, scope) for part in (then, otherwise)]
+                result.append(If(changed(condition), *branches))
+            case Store(buffer=buffer, index=index, value=value):
+                result.append(Store(scope.get(buffer, buffer), changed(index), changed(value)))
+            case Local(size=int()):
+                scope[item.name] = names[item]
+                result.append(replace(item, name=names[item]))
+            case Local(init=init) if init is not None:
+                result.append(replace(item, init=changed(init)))
+            case Assign(name=name, value=value):
+                result.append(Assign(name, changed(value)))
+            case _:
+                result.append(item)
+    return tuple(result)

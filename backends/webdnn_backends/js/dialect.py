@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from webdnn_backends.emit import Emitted, LaunchShape
 from webdnn_backends.ir.decompose import Definition, define
 from webdnn_backends.ir.loops import Access, Barrier, Kernel, Local, Loop, LoopKind, Space, Stmt
 from webdnn_backends.ir.narrow_floats import NARROW_FLOATS, pack, unpack
 from webdnn_backends.ir.scalars import Op, Scalar
-from webdnn_backends.ir.statements import assigned, declared, walk
+from webdnn_backends.ir.statements import assigned, declared, distinct_arrays, walk
 from webdnn_backends.ir.verify import verify
 from webdnn_backends.js.conversions import TYPED_ARRAYS
 from webdnn_backends.js.helpers import HELPERS, with_dependencies
@@ -57,6 +57,7 @@ def emit(kernel: Kernel) -> JsFunction:
     verify(kernel)
     if any(_maps_to_gpu(statement) for statement in walk(kernel.body)):
         raise ValueError(f"kernel {kernel.name}: expected serial and parallel loops, got a mapping to workgroups")
+    kernel = replace(kernel, body=distinct_arrays(kernel.body))
     names = _names(kernel)
     printer = Printer(kernel, lambda name: names[name], assigned=assigned(kernel.body))
     lines = list(printer.block(kernel.body, "  "))

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from webdnn_backends.emit import Emitted, LaunchShape
 from webdnn_backends.ir.decompose import DEFINED, Definition, define
 from webdnn_backends.ir.loops import Const, Kernel, Local, Loop
 from webdnn_backends.ir.narrow_floats import NARROW_FLOATS, pack, unpack
 from webdnn_backends.ir.scalars import Scalar, compute_type
-from webdnn_backends.ir.statements import declared, expressions, walk
+from webdnn_backends.ir.statements import declared, distinct_arrays, expressions, walk
 from webdnn_backends.ir.verify import verify
 from webdnn_backends.webgpu.conversions import WIDE, type_name
 from webdnn_backends.webgpu.helpers import helper_texts
@@ -86,6 +86,7 @@ def emit(kernel: Kernel, profile: DeviceProfile = DEFAULT) -> WgslKernel:
     reason = objection(kernel)
     if reason is not None:
         raise DTypeError(f"kernel {kernel.name}: expected what WGSL can express, but it {reason}; run it on the host")
+    kernel = replace(kernel, body=distinct_arrays(kernel.body))
     words = flat_words(kernel)
     mapping = map_kernel(kernel, profile, words)
     assert not isinstance(mapping, str), "an objection says so before"
