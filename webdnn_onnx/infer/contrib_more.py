@@ -27,6 +27,12 @@ def keeps_shape(call: Call) -> list[Shape]:
     return [call.shape(0)]
 
 
+@shape_rule("MurmurHash3", domain=_MS, dtype=lambda call: DType.UINT32 if call.number("positive", 1) else DType.INT32)
+def murmur_hash3(call: Call) -> list[Shape]:
+    """The input's shape."""
+    return [call.shape(0)]
+
+
 @shape_rule("SkipGroupNorm", domain=_MS)
 def skip_group_norm(call: Call) -> list[Shape]:
     """The input's shape, and that of the sum."""

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from webdnn_backends.lower.context import NodeContext
 from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.movement import is_axis
 from webdnn_backends.lower.registry import LOWERINGS, lowering
+from webdnn_onnx.errors import InvalidModelError
 from webdnn_onnx.symbolic import Dim
 
 __all__: list[str] = []
 
 
-def _lower_as(context: NodeContext, op: str, opset: int, outputs: Sequence[str] | None = None) -> None:
-    """Lower the node as another operator of ai.onnx. outputs: their names there, "" where one is not wanted."""
-    names = context.node.outputs if outputs is None else tuple(outputs)
-    node = replace(context.node, op=op, domain="", opset=opset, outputs=names)
+def _lower_as(
+    context: NodeContext,
+    op: str,
+    opset: int,
+    *,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Lower the node as another operator of ai.onnx. inputs, outputs: their names there, "" for an absent one."""
+    node = replace(
+        context.node,
+        op=op,
+        domain="",
+        opset=opset,
+        inputs=context.node.inputs if inputs is None else tuple(inputs),
+        outputs=context.node.outputs if outputs is None else tuple(outputs),
+        attributes=context.node.attributes if attributes is None else dict(attributes),
+    )
     LOWERINGS.get(op, opset)(NodeContext(context.state, node))
 
 
@@ -34,8 +51,7 @@ def _dynamic_slice(context: NodeContext) -> None:
 @lowering("Unique", domain=MS)
 def _unique(context: NodeContext) -> None:
     y, places, counts = (context.node.output(index) for index in range(3))
-    node = replace(context.node, attributes={"sorted": 0})
-    _lower_as(NodeContext(context.state, node), "Unique", 11, (y, "", places, counts))
+    _lower_as(context, "Unique", 11, outputs=(y, "", places, counts), attributes={"sorted": 0})
 
 
 @lowering("ExpandDims", domain=MS)
@@ -54,3 +70,29 @@ def _expand_dims(context: NodeContext) -> None:
         passed = passed + here
     context.define(sizes)
     _lower_as(context, "Reshape", 13)
+
+
+@lowering("Rfft", domain=MS)
+def _rfft(context: NodeContext) -> None:
+    _expect_plain(context)
+    shape = context.shape(0)
+    signal = context.temporary(context.dtype(0), (*shape, 1), lambda i: context.element(0, i[:-1]))
+    _lower_as(context, "DFT", 17, inputs=(signal,), attributes={"axis": len(shape) - 1, "onesided": 1})
+
+
+@lowering("Irfft", domain=MS)
+def _irfft(context: NodeContext) -> None:
+    _expect_plain(context)
+    shape = context.output().shape
+    signal = context.scratch(context.output().dtype, (*shape, 1))
+    attributes = {"axis": len(shape) - 1, "onesided": 1, "inverse": 1}
+    _lower_as(context, "DFT", 17, outputs=(signal.name,), attributes=attributes)
+    context.emit(lambda i: context.read(signal.name, [*i, 0]))
+
+
+def _expect_plain(context: NodeContext) -> None:
+    """Raises InvalidModelError for a form of the transform that nothing writes."""
+    defaults = {"normalized": 0, "onesided": 1, "signal_ndim": 1}
+    given = {name: context.attribute(name, value) for name, value in defaults.items()}
+    if given != defaults:
+        raise InvalidModelError(f"{context.where}: attributes: expected {defaults}, got {given}")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 
 from webdnn_backends.ir import build
-from webdnn_backends.ir.build import add, apply, cast
-from webdnn_backends.ir.loops import Const, Expr, ReduceOp
-from webdnn_backends.ir.scalars import Op
+from webdnn_backends.ir.build import add, apply, cast, const
+from webdnn_backends.ir.loops import Bitcast, Const, Expr, ReduceOp
+from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.elementwise import like
 from webdnn_backends.lower.formulas import equal, minus, plus, times
 from webdnn_backends.lower.movement import wrapped_index
-from webdnn_backends.lower.registry import lowering
+from webdnn_backends.lower.registry import lowering, string_lowering
+from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import InvalidModelError
 
 __all__: list[str] = []
@@ -90,3 +91,44 @@ def _complex_mul(context: NodeContext) -> None:
         return build.select(equal(i[-1], 0), real, imaginary)
 
     context.emit(body)
+
+
+_FIRST_FACTOR, _SECOND_FACTOR = 0xCC9E2D51, 0x1B873593
+"""Of MurmurHash3_x86_32, as are the other numbers below."""
+
+
+@lowering("MurmurHash3", domain=MS)
+def _murmur_hash3(context: NodeContext) -> None:
+    def rotated(x: Expr, by: int) -> Expr:
+        left, right = (apply(op, x, const(n, Scalar.U32)) for op, n in ((Op.SHL, by), (Op.SHR, 32 - by)))
+        return apply(Op.BIT_OR, left, right)
+
+    def folded(x: Expr, by: int) -> Expr:
+        return apply(Op.BIT_XOR, x, apply(Op.SHR, x, const(by, Scalar.U32)))
+
+    def body(i: Indices) -> Expr:
+        words = _words(context.element(0, i))
+        state: Expr = const(context.attribute("seed", 0) & 0xFFFFFFFF, Scalar.U32)
+        for word in words:
+            mixed = times(rotated(times(word, _FIRST_FACTOR), 15), _SECOND_FACTOR)
+            state = plus(times(rotated(apply(Op.BIT_XOR, state, mixed), 13), 5), 0xE6546B64)
+        state = apply(Op.BIT_XOR, state, const(4 * len(words), Scalar.U32))
+        state = folded(times(folded(times(folded(state, 16), 0x85EBCA6B), 13), 0xC2B2AE35), 16)
+        return state if context.output().dtype is DType.UINT32 else Bitcast(Scalar.I32, state)
+
+    context.emit(body)
+
+
+def _words(x: Expr) -> list[Expr]:
+    """The bits of a number in 32-bit words, the lowest first."""
+    if x.type.bits == 32:
+        return [x if x.type is Scalar.U32 else Bitcast(Scalar.U32, x)]
+    whole = x if x.type is Scalar.U64 else Bitcast(Scalar.U64, x)
+    return [cast(DType.UINT32, part) for part in (whole, apply(Op.SHR, whole, const(32, Scalar.U64)))]
+
+
+@string_lowering("MurmurHash3", domain=MS)
+def _murmur_hash3_of_strings(context: NodeContext) -> None:
+    context.host(
+        "murmur_hash3", {"seed": context.attribute("seed", 0) & 0xFFFFFFFF, "dtype": context.output().dtype.value}
+    )

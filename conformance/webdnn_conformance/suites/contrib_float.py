@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from webdnn_conformance.suites.recipes import FLOAT, INT32, Draw, Recipe
+from webdnn_conformance.suites.recipes import FLOAT, FLOAT16, INT32, Draw, Recipe
 
 __all__ = ["FAMILIES"]
 
@@ -20,6 +20,11 @@ def elementwise(draw: Draw) -> Iterator[Recipe]:
     yield Recipe("fast_gelu/bias", "FastGelu", [x, draw.f32(8)])
     yield Recipe("bias_gelu", "BiasGelu", [x, draw.f32(8)])
     yield Recipe("scaled_silu", "ScaledSiLU", [x], {"alpha": 1.3})
+    yield Recipe("bias_add", "BiasAdd", [x, draw.f32(8), draw.f32(2, 3, 8)], judged=False)
+    yield Recipe("bias_split_gelu", "BiasSplitGelu", [x, draw.f32(8)], judged=False)
+    for inner, shape in ((1, (1, 3, 8)), (0, (2, 1, 8))):
+        attributes = {"axis": 2, "is_inner_broadcast": inner}
+        yield Recipe(f"bias_softmax/{inner}", "BiasSoftmax", [x, draw.f32(*shape)], attributes, judged=False)
 
 
 def normalizations(draw: Draw) -> Iterator[Recipe]:
@@ -43,6 +48,22 @@ def normalizations(draw: Draw) -> Iterator[Recipe]:
         yield Recipe(
             f"gated_rms/{activation}", "GatedRMSNorm", [x, draw.f32(4), draw.f32(2, 3, 8)], {"activation": activation}
         )
+    outputs = (FLOAT, FLOAT, FLOAT, FLOAT)
+    for op, count in (("SkipLayerNormalization", 3), ("SkipSimplifiedLayerNormalization", 2)):
+        inputs = [x, draw.f32(2, 3, 8), *(draw.f32(8) for _ in range(count))]
+        constant = tuple(range(2, 2 + count))
+        yield Recipe(f"{op}/all", op, inputs, {}, outputs, constant=constant, judged=False)
+        halves = [value.astype(np.float16) for value in inputs]
+        kinds = (FLOAT16, 0, 0, FLOAT16)
+        yield Recipe(f"{op}/half", op, halves, {}, kinds, constant=constant, tolerance=1e-2)
+    image = draw.f32(2, 4, 5, 6)
+    for activation in (0, 1):
+        attributes: dict[str, Any] = {"groups": 3, "activation": activation, "channels_last": 1}
+        yield Recipe(
+            f"group_norm/{activation}", "GroupNorm", [image, draw.f32(6), draw.f32(6)], attributes, judged=False
+        )
+        inputs = [image, draw.f32(6), draw.f32(6), draw.f32(2, 4, 5, 6), draw.f32(6)]
+        yield Recipe(f"skip_group_norm/{activation}", "SkipGroupNorm", inputs, attributes, (FLOAT, FLOAT), judged=False)
     yield Recipe("branchwise_rms", "BranchwiseRMSNorm", [x, draw.f32(8)], {"num_branches": 2})
 
 
@@ -70,6 +91,9 @@ def products(draw: Draw) -> Iterator[Recipe]:
             attributes["activation_params"] = parameters
         inputs: list[Any] = [draw.f32(1, 4, 5, 5), draw.f32(4, 2, 3, 3), draw.f32(4), draw.f32(1, 4, 5, 5)]
         yield Recipe(f"fused_conv/{activation}", "FusedConv", inputs, attributes)
+    inputs = [draw.f32(1, 5, 5, 4), draw.f32(6, 2, 3, 3), draw.f32(6), draw.f32(1, 5, 5, 6)]
+    attributes = {"activation": "Relu", "pads": [1, 1, 1, 1], "group": 2}
+    yield Recipe("nhwc_conv", "NhwcFusedConv", inputs, attributes, judged=False)
     for activation in ("Tanh", "Sigmoid", "Elu", "Softplus"):
         attributes = {"activation": activation} | ({"activation_alpha": 0.7} if activation == "Elu" else {})
         yield Recipe(f"fused_gemm/{activation}", "FusedGemm", [draw.f32(3, 4), draw.f32(4, 5), draw.f32(5)], attributes)
@@ -95,11 +119,28 @@ def blocks(draw: Draw) -> Iterator[Recipe]:
     for kind in (0, 1):
         attributes = {"K": 16, "N": 5, "block_size": 16, "quant_type": kind}
         yield Recipe(f"matmul_bnb4/{kind}", "MatMulBnb4", [draw.f32(2, 3, 16), draw.u8(40), draw.f32(5)], attributes)
+    yield from _packed_weights(draw)
     groups = np.array([1, 0] * 16, np.int32)
     inputs = [draw.f32(2, 32), draw.u8(5, 2, 8), draw.f32(5, 2), None, groups]
     yield Recipe("matmul_nbits/groups", "MatMulNBits", inputs, {"K": 32, "N": 5, "block_size": 16}, tolerance=5e-3)
     inputs = [draw.f32(2, 32), draw.u8(5, 2, 0), draw.f32(5, 2), None, None, draw.f32(5)]
     yield Recipe("matmul_nbits/empty", "MatMulNBits", inputs, {"K": 32, "N": 5, "block_size": 16})
+
+
+def _packed_weights(draw: Draw) -> Iterator[Recipe]:
+    """Products with weights that are part of the model, as they are in language models."""
+    for rows in (1, 5):
+        for bits, K, size in ((4, 128, 32), (4, 80, 32), (8, 64, 16), (2, 128, 64)):
+            count, N = -(-K // size), 24
+            weights, scales = draw.u8(N, count, size * bits // 8), draw.positive(N, count)
+            zero = draw.u8(N, -(-count * bits // 8))
+            inputs: list[Any] = [draw.f32(1, rows, K), weights, scales, zero, None, draw.f32(N)]
+            attributes: dict[str, Any] = {"K": K, "N": N, "bits": bits, "block_size": size}
+            name = f"matmul_nbits/weights/{rows}/{bits}/{K}"
+            yield Recipe(name, "MatMulNBits", inputs, attributes, tolerance=5e-3, constant=(1, 2, 3, 5))
+        x, scales = inputs[0].astype(np.float16), scales.astype(np.float16)
+        name = f"matmul_nbits/half/{rows}"
+        yield Recipe(name, "MatMulNBits", [x, weights, scales], attributes, (FLOAT16,), tolerance=2e-2, constant=(1, 2))
 
 
 def states(draw: Draw) -> Iterator[Recipe]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from webdnn_conformance.suites.recipes import FLOAT, INT8, INT32, INT64, STRING, UINT8, Draw, Recipe
+from webdnn_conformance.suites.recipes import FLOAT, FLOAT16, INT8, INT32, INT64, STRING, UINT8, UINT32, Draw, Recipe
 
 __all__ = ["FAMILIES"]
 
@@ -63,6 +63,8 @@ def quantized(draw: Draw) -> Iterator[Recipe]:
             yield Recipe(
                 f"global/{name}/{last}", "QLinearGlobalAveragePool", [*x, *y], {"channels_last": last}, (kind,)
             )
+        reduced = {"axes": [1, 2], "keepdims": 0}
+        yield Recipe(f"reduce_mean/{name}", "QLinearReduceMean", [*x, *y], reduced, (kind,), judged=False)
         parts = [codes(2, 3), draw.scalar(0.03), z(2), codes(2, 4), draw.scalar(0.01), z(5)]
         yield Recipe(f"concat/{name}", "QLinearConcat", [*y, *parts], {"axis": 1}, (kind,))
         for opset in (12, 13):
@@ -98,13 +100,31 @@ def quantized(draw: Draw) -> Iterator[Recipe]:
             np.zeros(6, np.int8),
         ]
         attributes = {"group": 2, "channels_last": 1, "pads": [1, 1, 1, 1]}
-        yield Recipe(f"conv/{name}", "QLinearConv", [*inputs, draw.scalar(0.3), z(4), bias], attributes, (kind,))
+        inputs += [draw.scalar(0.3), z(4), bias]
+        yield Recipe(f"conv/{name}", "QLinearConv", inputs, attributes, (kind,))
+        yield Recipe(f"conv/{name}/weights", "QLinearConv", inputs, attributes, (kind,), constant=(1, 2, *range(3, 9)))
         window = {"kernel_shape": [2, 2], "strides": [2, 2]}
         yield Recipe(f"max_pool/{name}", "NhwcMaxPool", [codes(1, 5, 5, 4)], window, (kind,))
         yield Recipe(
             f"quantize/{name}", "QuantizeLinear", [draw.f32(3, 4), draw.positive(4), codes(4)], {"axis": 1}, (kind,)
         )
         yield Recipe(f"dequantize/{name}", "DequantizeLinear", [codes(3, 4), draw.positive(3), codes(3)], {"axis": 0})
+
+
+def quantized_tables(draw: Draw) -> Iterator[Recipe]:
+    ids = draw.integers(0, 5, (2, 3)).astype(np.int32)
+    mask = np.array([[1, 1, 0], [1, 1, 1]], np.int32)
+    tables: list[Any] = [draw.u8(10, 8), draw.u8(5, 8), draw.u8(2, 8), draw.u8(8), draw.u8(8)]
+    scales = [draw.scalar(0.01 * (1 + place)) for place in range(5)]
+    zeros = [draw.scalar(100 + place, np.uint8) for place in range(5)]
+    inputs = [ids, ids % 2, *tables, mask, *scales, *zeros]
+    weights = (2, 3, 4, 5, 6, *range(8, 18))
+    yield Recipe("q_embed", "QEmbedLayerNormalization", inputs, {}, (FLOAT, INT32), tolerance=1e-3, constant=weights)
+    for last, dtype, kind in ((0, np.float32, FLOAT), (1, np.float16, FLOAT16)):
+        inputs = [draw.u8(7, 32), np.array([[1, -1], [6, 9]]), draw.f32(7, 2).astype(dtype), draw.u8(7, last + 1)]
+        attributes = {"bits": 4 * (1 + last), "block_size": 32 >> last, "quantize_axis": 1}
+        name = f"gather_block/rows/{dtype.__name__}"
+        yield Recipe(name, "GatherBlockQuantized", inputs, attributes, (kind,), tolerance=1e-2, constant=(0, 2, 3))
 
 
 def recurrent(draw: Draw) -> Iterator[Recipe]:
@@ -146,6 +166,18 @@ def tensors(draw: Draw) -> Iterator[Recipe]:
     for mode in ("bilinear", "nearest"):
         inputs: list[Any] = [draw.f32(2, 3, 6, 7), rois, np.array([0, 1, 1], np.int32), np.array([4, 5], np.int32)]
         yield Recipe(f"crop/{mode}", "CropAndResize", inputs, {"mode": mode, "extrapolation_value": 7.0})
+    yield Recipe("rfft", "Rfft", [draw.f32(2, 9)], {"signal_ndim": 1}, judged=False)
+    for length in (5, 4):
+        yield Recipe(f"irfft/{length}", "Irfft", [draw.f32(3, length, 2)], {"signal_ndim": 1}, judged=False)
+    yield Recipe("complex_mul", "ComplexMul", [draw.f32(2, 3, 2), draw.f32(3, 2)], judged=False)
+    a, b = (draw.integers(-999, 999, shape).astype(np.int16) for shape in ((2, 3, 4), (4, 5)))
+    yield Recipe("matmul_integer16", "MatMulInteger16", [a, b], {}, (INT32,))
+    for dtype in (np.int32, np.uint32, np.int64, np.uint64):
+        x = draw.integers(0, 1 << 31, (2, 3)).astype(dtype)
+        yield Recipe(f"murmur/{dtype.__name__}", "MurmurHash3", [x], {"seed": 7}, (UINT32,))
+    yield Recipe("murmur/float32", "MurmurHash3", [draw.f32(5)], {"positive": 0}, (INT32,))
+    texts = np.array(["", "a", "ab", "word", "two words", "\u00e9\u4e2d"], object)
+    yield Recipe("murmur/string", "MurmurHash3", [texts], {"positive": 0}, (INT32,))
     yield Recipe("grid_sample", "GridSample", [draw.f32(2, 3, 4, 5), draw.f32(2, 6, 7, 2)], {"mode": "bicubic"})
 
 
@@ -191,4 +223,4 @@ def legacy(draw: Draw) -> Iterator[Recipe]:
     yield Recipe("legacy/DynamicSlice", "DynamicSlice", [x, starts, ends, axes], domain="")
 
 
-FAMILIES = (quantized, recurrent, tensors, texts, legacy)
+FAMILIES = (quantized, quantized_tables, recurrent, tensors, texts, legacy)

@@ -1,4 +1,4 @@
-"""Tokenizer of com.microsoft."""
+"""Tokenizer and MurmurHash3 of com.microsoft."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.strings_regex import compile_re2
 from webdnn_reference.registry import op
 
-__all__ = ["tokenizer"]
+__all__ = ["murmur_hash3", "tokenizer"]
 
 
 @op("Tokenizer", 1, domain=MS)
@@ -86,3 +86,37 @@ def _matches(expression: re.Pattern[str], text: str) -> list[str]:
             tokens.append(text[start:end])
         position = max(end, start + 1)
     return tokens
+
+
+@op("MurmurHash3", 1, domain=MS)
+def murmur_hash3(X: Array, *, positive: int = 1, seed: int = 0) -> Array:
+    """MurmurHash3_x86_32 of each element's bytes, of a string's in UTF-8.
+
+    X: 32- or 64-bit numbers or strings, any shape -> same shape, uint32, or int32 if positive is 0.
+    Spec: https://github.com/aappleby/smhasher/blob/master/src/MurmurHash3.cpp
+    """
+    if X.dtype == np.object_:
+        texts = [text.encode() for text in X.reshape(-1)]
+    else:
+        texts = [item.tobytes() for item in np.ascontiguousarray(X).astype(X.dtype.newbyteorder("<")).reshape(-1)]
+    hashes = np.array([_murmur(text, seed & 0xFFFFFFFF) for text in texts], np.uint32).reshape(X.shape)
+    return hashes if positive else hashes.view(np.int32)
+
+
+def _murmur(data: bytes, seed: int) -> int:
+    state, whole = seed, len(data) // 4 * 4
+    for start in range(0, whole, 4):
+        state ^= _scrambled(int.from_bytes(data[start : start + 4], "little"))
+        state = (_rotated(state, 13) * 5 + 0xE6546B64) & 0xFFFFFFFF
+    state ^= _scrambled(int.from_bytes(data[whole:], "little")) ^ len(data)
+    state = (state ^ state >> 16) * 0x85EBCA6B & 0xFFFFFFFF
+    state = (state ^ state >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
+    return state ^ state >> 16
+
+
+def _scrambled(word: int) -> int:
+    return _rotated(word * 0xCC9E2D51 & 0xFFFFFFFF, 15) * 0x1B873593 & 0xFFFFFFFF
+
+
+def _rotated(word: int, by: int) -> int:
+    return (word << by | word >> (32 - by)) & 0xFFFFFFFF

@@ -173,6 +173,30 @@ export function tokenizer([input], { kind, patterns, shortest, mark, padding }) 
   return [strings([...input.dims, width], data)];
 }
 
+/** MurmurHash3_x86_32 of bytes. */
+const murmur = (bytes, seed) => {
+  const rotated = (word, by) => (word << by) | (word >>> (32 - by));
+  const scrambled = (word) => Math.imul(rotated(Math.imul(word, 0xcc9e2d51), 15), 0x1b873593);
+  const whole = bytes.length & ~3;
+  let state = seed;
+  for (let start = 0; start < whole; start += 4) {
+    const word = bytes[start] | (bytes[start + 1] << 8) | (bytes[start + 2] << 16) | (bytes[start + 3] << 24);
+    state = (Math.imul(rotated(state ^ scrambled(word), 13), 5) + 0xe6546b64) | 0;
+  }
+  let rest = 0;
+  for (let place = bytes.length - 1; place >= whole; place--) rest = (rest << 8) | bytes[place];
+  state ^= scrambled(rest) ^ bytes.length;
+  state = Math.imul(state ^ (state >>> 16), 0x85ebca6b);
+  state = Math.imul(state ^ (state >>> 13), 0xc2b2ae35);
+  return state ^ (state >>> 16);
+};
+
+export function murmur_hash3([input], { seed, dtype }) {
+  const encoder = new TextEncoder();
+  const hashes = Int32Array.from(input.data, (text) => murmur(encoder.encode(text), seed));
+  return [{ dtype, dims: input.dims, data: dtype === "uint32" ? new Uint32Array(hashes.buffer) : hashes }];
+}
+
 /** Counts of the n-grams of a pool; `factors` weigh them. */
 export function tf_idf([input], { mode, shortest, longest, skips, pool, starts, indexes, factors, width }) {
   const places = new Map();
