@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from webdnn_conformance.result import BAD, CaseResult, Outcome, Run
-from webdnn_conformance.worker import Options
+from webdnn_conformance.worker import Options, check_engine
 from webdnn_onnx.cli.progress import Progress
 from webdnn_onnx.cli.table import format_table
-from webdnn_onnx.errors import InvalidModelError, WebDNNError
+from webdnn_onnx.errors import InvalidModelError, OutputError
 
 __all__ = ["main", "run"]
 
@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         print("\n".join(case_id for _, case_id in work))
         return 0
+    _check_outputs(arguments)
+    check_engine(arguments.engine, arguments.browser_endpoint or "")
     jobs = arguments.jobs if arguments.jobs is not None else min(os.cpu_count() or 1, 16)
     with tempfile.TemporaryDirectory(prefix="webdnn-conformance-") as folder, Progress() as progress:
         options = Options(
@@ -83,6 +85,26 @@ def _choice(option: str, given: Sequence[str], allowed: Sequence[str]) -> tuple[
     return tuple(dict.fromkeys(names))
 
 
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Before a long run: whether its reports can be written at all. Raises OutputError."""
+    from webdnn_conformance.report import refuse_foreign
+
+    if arguments.html:
+        refuse_foreign(arguments.html)
+    files = {"--json": arguments.json, "--junit": arguments.junit}
+    for option, path in files.items():
+        if path and path.is_dir():
+            raise OutputError(f"{option} {path}: expected a file to write, got a folder")
+    folders = {"--html": arguments.html, "--scoreboard": arguments.scoreboard}
+    folders |= {option: path.parent for option, path in files.items() if path}
+    for option, folder in folders.items():
+        if folder is None:
+            continue
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise OutputError(f"{option}: expected a folder that can be written, got {existing}")
+
+
 def _print(found: Run, arguments: argparse.Namespace) -> None:
     failures = list(found.failures())
     if arguments.verbose or len(failures) <= _LISTED:
@@ -103,6 +125,9 @@ def rerun_command(case_id: str, outcome: Outcome, arguments: argparse.Namespace)
     parts = ["webdnn conformance", f"--backend {outcome.backend}", f"--suite {case_id.partition('/')[0]}"]
     parts += [f"--engine {arguments.engine}"] if arguments.engine != "chromium" else []
     parts += [f"--models {arguments.models}"] if case_id.startswith("models/") and arguments.models else []
+    parts += [f"--gpu {arguments.gpu}"] if arguments.gpu != "auto" else []
+    parts += [f"--browser-endpoint {arguments.browser_endpoint}"] if arguments.browser_endpoint else []
+    parts += [f"--expectations {arguments.expectations}"] if arguments.expectations else []
     parts += ["--strict"] if arguments.strict else []
     return " ".join([*parts, f"--filter {case_id}", "--jobs 0 --kernels"])
 
@@ -181,4 +206,4 @@ def _write_reports(found: Run, arguments: argparse.Namespace, folder: Path) -> N
             report.write_html(found, arguments.html, folder)
             print(f"report: {arguments.html / 'index.html'}")
     except OSError as error:
-        raise WebDNNError(f"report: cannot write {error.filename}: {error.strerror}") from error
+        raise OutputError(f"report: cannot write {error.filename or ''}: {error.strerror or error}") from error

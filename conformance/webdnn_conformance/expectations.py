@@ -66,6 +66,8 @@ def parse_expectations(backend: str, text: str, where: str = "expectations") -> 
         listed = tomllib.loads(text).get("entry", [])
     except tomllib.TOMLDecodeError as error:
         raise InvalidModelError(f"{where}: expected TOML, got: {error}") from None
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise InvalidModelError(f"{where}: expected entries as [[entry]], got something else")
     entries: list[Expectation] = []
     for number, entry in enumerate(listed, 1):
         missing = [key for key in ("id", "status", "reason") if not str(entry.get(key, "")).strip()]

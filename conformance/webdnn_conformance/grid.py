@@ -93,7 +93,14 @@ def _http(url: str, method: str = "GET", body: Any = None) -> Any:
         with urllib.request.urlopen(asked, timeout=120) as answer:
             return json.loads(answer.read() or b"{}")
     except urllib.error.HTTPError as error:
-        text = error.read()[:300].decode(errors="replace")
+        text = _reason(error.read().decode(errors="replace"))
         raise BackendError(f"{method} {url}: expected an answer, got {error.code}: {text}") from error
     except (OSError, ValueError) as error:
         raise BackendError(f"{method} {url}: expected an answer, got none: {error}") from error
+
+
+def _reason(text: str) -> str:
+    """What a WebDriver error says, without the stack; other texts in short."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = str(json.loads(text)["value"]["message"])
+    return text.partition("\n")[0][:300]

@@ -21,10 +21,12 @@ from webdnn_conformance.judge import ask_reference, judge
 from webdnn_conformance.result import CaseResult, Outcome, expect
 from webdnn_onnx.convert import runtime_files
 from webdnn_onnx.engines import Engine, RunValue, open_engine
+from webdnn_onnx.engines.browser import find_chromium
+from webdnn_onnx.engines.node import find_node
 from webdnn_onnx.engines.tensors import decode, encode
 from webdnn_onnx.errors import BackendError
 
-__all__ = ["Options", "Worker"]
+__all__ = ["Options", "Worker", "check_engine"]
 
 _NETWORK = 5
 WEB = Path(__file__).with_name("web")
@@ -167,6 +169,17 @@ class Worker:
         # Whole networks on a GPU that is emulated take minutes.
         timeout = self.options.timeout * (1 if case.facts.single else _NETWORK)
         return decode(engine.exchange(encode(header, values), timeout=timeout))
+
+
+def check_engine(engine: str, endpoint: str = "") -> None:
+    """Whether there is an engine to run cases in. Raises BackendError, once, where each case would have failed."""
+    runtime_files()
+    if endpoint:
+        _open(Options((), endpoint=endpoint)).close()
+    elif engine == "node":
+        find_node()
+    else:
+        find_chromium()
 
 
 def _open(options: Options) -> Engine:

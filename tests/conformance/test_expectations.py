@@ -78,3 +78,8 @@ def test_an_expected_failure_that_fails_is_no_failure(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("backend", ["js", "wasm", "webgpu"])
 def test_the_package_s_own_files_are_read(backend: str) -> None:
     assert load_expectations(backend).backend == backend
+
+
+def test_a_file_whose_entries_are_no_list_is_refused() -> None:
+    with pytest.raises(InvalidModelError, match=r"\[\[entry\]\]"):
+        parse_expectations("js", '[entry]\nid = "a"\n')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,9 @@ from webdnn_conformance.details import read_detail, read_rerun
 from webdnn_conformance.report import write_html, write_json, write_junit, write_scoreboard
 from webdnn_conformance.report.records import run_record
 from webdnn_conformance.result import STATUSES, CaseResult, Outcome, Run
+from webdnn_onnx.cli.arguments import build_parser
 from webdnn_onnx.engines.tensors import decode
+from webdnn_onnx.errors import OutputError
 
 CASE_KEYS = {"id", "op", "domain", "version", "opset", "dtypes", "numeric", "convertMs", "results"}
 RUN_KEYS = {"format", "generator", "date", "onnx", "engine", "engineVersion", "adapters", "backends", "seconds"}
@@ -115,11 +116,38 @@ def test_a_record_has_values_and_kernels(finished: tuple[Run, Path]) -> None:
 
 
 def test_the_rerun_command_is_one_line_for_one_case() -> None:
-    arguments = argparse.Namespace(engine="node", models=None, strict=True)
+    given = ["--engine", "node", "--browser-endpoint", "ws://phone:9222", "--gpu", "software", "--strict"]
+    arguments = build_parser().parse_args(["conformance", *given])
     line = rerun_command(ADD, Outcome("wasm", "fail"), arguments)
     assert line == (
-        f"webdnn conformance --backend wasm --suite tests --engine node --strict --filter {ADD} --jobs 0 --kernels"
+        "webdnn conformance --backend wasm --suite tests --engine node --gpu software --browser-endpoint "
+        f"ws://phone:9222 --strict --filter {ADD} --jobs 0 --kernels"
     )
+
+
+def test_a_folder_with_files_of_its_own_is_no_place_for_the_page(finished: tuple[Run, Path], tmp_path: Path) -> None:
+    found, details = finished
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="data"):
+        write_html(found, tmp_path, details)
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "thesis.txt"]
+
+
+def test_the_page_takes_the_place_of_an_earlier_one_and_leaves_other_files_alone(
+    finished: tuple[Run, Path], tmp_path: Path
+) -> None:
+    found, details = finished
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "report.json").write_text("{}")
+    write_html(found, folder, details)
+    (folder / "data" / "details-999.js").write_text("old")
+    write_html(found, folder, details)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "data", "index.html", "report.css", "report.js", "report.json", "run"
+    ]  # fmt: skip
+    assert not (folder / "data" / "details-999.js").exists()
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from webdnn_onnx.cli.conformance import add_options as add_conformance_options
+from webdnn_onnx.cli.numbers import count, port, positive, seconds
 
 __all__ = ["BACKENDS", "COMMANDS", "build_parser"]
 
@@ -91,7 +92,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the outputs to this .npz")
     parser.add_argument("--backend", "-b", choices=(*BACKENDS, "auto"), default="auto", help="which backend (auto)")
     _engine(parser)
-    parser.add_argument("--repeat", type=_positive, default=1, metavar="N", help="run N times and print the latency")
+    parser.add_argument("--repeat", type=positive, default=1, metavar="N", help="run N times and print the latency")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
@@ -110,7 +111,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
 
 def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", nargs="?", default=Path(), help="the folder (here)")
-    parser.add_argument("--port", "-p", type=_port, default=8000, help="the port (8000; 0 takes any free one)")
+    parser.add_argument("--port", "-p", type=port, default=8000, help="the port (8000; 0 takes any free one)")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (127.0.0.1: this machine only)")
 
 
@@ -149,7 +150,7 @@ def _input(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=".npz with arrays by input name, or NAME=FILE with .npy or .pb (TensorProto); seeded values unless given",
     )
-    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the values that are not given (0)")
+    parser.add_argument("--seed", type=count, default=0, metavar="N", help="seed of the values that are not given (0)")
 
 
 def _engine(parser: argparse.ArgumentParser) -> None:
@@ -160,35 +161,7 @@ def _engine(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="the WebGPU adapter: the machine's, or SwiftShader on the CPU (auto: the machine's if it has one)",
     )
-    parser.add_argument("--timeout", type=_seconds, default=600.0, metavar="S", help="seconds for one backend (600)")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {text}")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number from 0 on, got {text}")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, got {text}")
-    return value
+    parser.add_argument("--timeout", type=seconds, default=600.0, metavar="S", help="seconds for one backend (600)")
 
 
 def _sentence(text: str) -> str:

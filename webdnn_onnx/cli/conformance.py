@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 
+from webdnn_onnx.cli.numbers import count, seconds
 from webdnn_onnx.errors import WebDNNError
 
 __all__ = ["add_options", "run"]
@@ -44,12 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--browser-endpoint",
         metavar="URL",
-        help="drive a remote browser: ws:// of DevTools or a Playwright server, http:// of a Selenium Grid or chromedriver",
+        help="drive a remote browser: ws:// of DevTools or a Playwright server, http:// of a Grid or chromedriver",
     )
     parser.add_argument("--models", type=Path, metavar="DIR", help="the folder of real models of the suite `models`")
     parser.add_argument("--strict", action="store_true", help="fail cases that leave the backend for a compute step")
-    parser.add_argument("--jobs", "-j", type=int, metavar="N", help="processes (one per core); 0: all in this one")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds for one case (60)")
+    parser.add_argument("--jobs", "-j", type=count, metavar="N", help="processes (one per core); 0: all in this one")
+    parser.add_argument("--timeout", type=seconds, default=60.0, metavar="S", help="seconds for one case (60)")
     parser.add_argument("--expectations", type=Path, metavar="DIR", help="expectation files (the package's own)")
     parser.add_argument("--html", type=Path, metavar="DIR", help="write the report page into this folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,19 +21,45 @@ from webdnn_conformance.details import read_detail, read_rerun
 from webdnn_conformance.report.records import run_record
 from webdnn_conformance.result import BAD, STATUSES, Run
 from webdnn_onnx.convert import runtime_files
+from webdnn_onnx.errors import OutputError
 
-__all__ = ["write_html"]
+__all__ = ["refuse_foreign", "write_html"]
 
 _ASSETS = Path(__file__).parent / "assets"
+_PARTS = ("run", "report.css", "report.js", "index.html", "data")
 _SHARD = 1 << 20
 _RERUN_SHARD = 4 << 20
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raises OutputError if the folder holds files that the page would replace, and that are not an earlier page's."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"--html {folder}: expected a folder, got a file")
+    taken = [name for name in _PARTS if (folder / name).exists()]
+    if taken and not (folder / "data" / "run.js").is_file():
+        raise OutputError(
+            f"--html {folder}: expected a new folder or an earlier report, got one with a {taken[0]}; choose another"
+        )
+
+
 def write_html(run: Run, folder: Path, details: Path) -> None:
-    """Write the page into a folder, over what an earlier one left there. details: where the workers' records lie."""
-    for name in ("data", "run"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / "data").mkdir(parents=True)
+    """Write the page into a folder, in the place of an earlier one. details: where the workers' records lie.
+
+    Raises OutputError if the folder holds something else.
+    """
+    refuse_foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".report-", dir=folder) as temporary:
+        _write(run, Path(temporary), details)
+        for name in _PARTS:
+            place = folder / name
+            if place.is_dir():
+                shutil.rmtree(place)
+            (Path(temporary) / name).replace(place)
+
+
+def _write(run: Run, folder: Path, details: Path) -> None:
+    (folder / "data").mkdir()
     record = run_record(run)
     places: dict[str, Any] = {}
     for number, (members, content) in enumerate(_shards(run, details)):
