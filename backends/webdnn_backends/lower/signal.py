@@ -1,13 +1,16 @@
 """Fourier transforms, windows and the mel filter bank.
 
-Transforms are sums over the signal with a table of cosines and sines by angle, exact at its quarters: the angle of
-frequency f and time t is entry f*t mod n.
+Transforms are fast ones (fourier.py) where the length is known and has small factors. Otherwise they are sums over the
+signal with a table of cosines and sines by angle, exact at its quarters: the angle of frequency f and time t is entry
+f*t mod n.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import TypeGuard
 
 import numpy as np
 
@@ -28,7 +31,9 @@ from webdnn_backends.lower.formulas import (
     times,
     wide_dtype,
 )
+from webdnn_backends.lower.fourier import Complex, factors, roots_of_unity, transform
 from webdnn_backends.lower.registry import LOWERINGS, lowering
+from webdnn_backends.te.tensors import If, Item
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import Dim, minimum
 from webdnn_onnx.symbolic import equal as equal_dims
@@ -132,12 +137,7 @@ def _mel_weight_matrix(context: NodeContext) -> None:
 def _angles(context: NodeContext, length: Dim, dtype: DType) -> str:
     """The cosine and sine of 2 pi k / length for k below length, [length, 2], as a tensor."""
     if isinstance(length, int):
-        turns = np.arange(length) / max(length, 1)
-        quarters = np.round(turns * 4)
-        exact = quarters == turns * 4
-        cosine = np.where(exact, np.array([1, 0, -1, 0])[quarters.astype(int) % 4], np.cos(2 * np.pi * turns))
-        sine = np.where(exact, np.array([0, 1, 0, -1])[quarters.astype(int) % 4], np.sin(2 * np.pi * turns))
-        return context.table(np.stack([cosine, sine], axis=1).astype(dtype.numpy))
+        return context.table(roots_of_unity(length, dtype))
     scalar = compute_type(dtype)
 
     def body(i: Indices) -> Expr:
@@ -193,8 +193,17 @@ def _dft(context: NodeContext) -> None:
     sizes[rank - 1] = 1 if onesided and inverse else 2
     context.define(sizes)
     dtype = wide_dtype(context.dtype(0))
-    angles = _angles(context, length, dtype)
     real = shape[-1] == 1
+    if isinstance(where, int):
+        if _is_fast(length, real=real):
+            axis = context.axis(where, rank)
+            found = _fast_dft(context, axis, length, real=real, folded=bool(onesided and inverse))
+            context.emit(lambda i: context.read(found, [*i[:axis], *i[axis + 1 : -1], i[axis], i[-1]]))
+            return
+    elif not context.has(1) and not onesided and all(_is_fast(size, real=real) for size in shape[:-1]):
+        _fast_dft_by_axis(context, where, real=real)
+        return
+    angles = _angles(context, length, dtype)
 
     def element(i: Indices, t: Expr, part: int) -> Expr:
         if real and part:
@@ -231,6 +240,67 @@ def _dft(context: NodeContext) -> None:
     context.emit(body)
 
 
+def _is_fast(length: Dim, *, real: bool) -> TypeGuard[int]:
+    """Whether the fast transform of signals so long has fewer products than the sum: short real signals have few."""
+    if not isinstance(length, int):
+        return False
+    found = factors(length)
+    return found is not None and 2 * sum(found) < length * (1 if real else 2)
+
+
+def _fast_dft(context: NodeContext, axis: int, length: int, *, real: bool, folded: bool) -> str:
+    """DFT along a known axis, which becomes the last but one of the tensor that is returned. folded: the input is one
+    half of a spectrum, the other half being its conjugate."""
+    shape = context.shape(0)
+    size, scalar = shape[axis], compute_type(wide_dtype(context.dtype(0)))
+
+    def stored(row: Indices, t: Expr, part: int) -> Expr:
+        if real and part:
+            return const(0, scalar)
+        value = context.element(0, [*row[:axis], t, *row[axis:], Const(part)])
+        if isinstance(size, int) and size >= (length // 2 + 1 if folded else length):
+            return value
+        return build.select(less(t, build.dim(size)), value, const(0, scalar))
+
+    def element(row: Indices, t: Expr) -> Complex:
+        if not folded:
+            return stored(row, t, 0), stored(row, t, 1)
+        mirrored = less(build.i32(length // 2), t)
+        near = build.select(mirrored, build.sub(build.i32(length), t), t)
+        imaginary = stored(row, near, 1)
+        imaginary = build.select(mirrored, apply(Op.NEG, imaginary), imaginary)
+        ends = apply(Op.OR, equal(t, 0), equal(mul(t, 2), length))
+        return stored(row, near, 0), build.select(ends, like(imaginary, 0), imaginary)
+
+    rows = (*shape[:axis], *shape[axis + 1 : -1])
+    return transform(context, rows, length, element, inverse=bool(context.attribute("inverse", 0)))
+
+
+def _fast_dft_by_axis(context: NodeContext, where: Dim, *, real: bool) -> None:
+    """DFT along an axis that is told at run time: a branch for each."""
+    state, shape, output = context.state, context.shape(0), context.output()
+    last = len(shape) - 2
+
+    def along(axis: int) -> tuple[Item, ...]:
+        with state.branch() as items:
+            size = shape[axis]
+            assert isinstance(size, int)
+            found = _fast_dft(context, axis, size, real=real, folded=False)
+            context.emit(lambda i: context.read(found, [*i[:axis], *i[axis + 1 : -1], i[axis], i[-1]]))
+            return tuple(items)
+
+    otherwise = along(last)
+    for axis in reversed(range(last)):
+        chosen = apply(Op.OR, equal(build.dim(where), axis), equal(build.dim(where), axis - len(shape)))
+        condition = context.temporary(DType.BOOL, (), partial(_given, chosen))
+        otherwise = (If(condition, along(axis), otherwise, (output.name,), context.node.source),)
+    state.items.extend(otherwise)
+
+
+def _given(value: Expr, _: Indices) -> Expr:
+    return value
+
+
 @lowering("STFT", since=17)
 def _stft(context: NodeContext) -> None:
     shape = context.shape(0)
@@ -243,11 +313,24 @@ def _stft(context: NodeContext) -> None:
     bins = length // 2 + 1 if context.attribute("onesided", 1) else length
     context.define({1: (shape[1] - length) // step + 1, 2: bins})
     dtype = wide_dtype(context.dtype(0))
-    angles = _angles(context, length, dtype)
     real = len(shape) == 2 or shape[2] == 1
 
     def element(b: Expr, at: Expr, part: int) -> Expr:
         return context.element(0, [b, at] if len(shape) == 2 else [b, at, Const(part)])
+
+    if _is_fast(length, real=real):
+
+        def windowed(row: Indices, t: Expr) -> Complex:
+            at = add(mul(row[1], build.dim(step)), t)
+            value = element(row[0], at, 0)
+            parts = (value, like(value, 0) if real else element(row[0], at, 1))
+            return (times(parts[0], weight), times(parts[1], weight)) if (weight := _window_at(context, t)) else parts
+
+        frames = context.output().shape[1]
+        found = transform(context, (shape[0], frames), length, windowed, inverse=False)
+        context.emit(lambda i: context.read(found, i))
+        return
+    angles = _angles(context, length, dtype)
 
     def body(i: Indices) -> Expr:
         b, frame, frequency, part = i
@@ -256,8 +339,7 @@ def _stft(context: NodeContext) -> None:
             at = add(mul(frame, build.dim(step)), k[0])
             turn = _turn(frequency, k[0], length)
             cosine, sine = (context.read(angles, [turn, Const(place)]) for place in (0, 1))
-            if context.has(2):
-                weight = context.element(2, [k[0]])
+            if weight := _window_at(context, k[0]):
                 cosine, sine = times(cosine, weight), times(sine, weight)
             x = element(b, at, 0)
             first, second = times(x, cosine), apply(Op.NEG, times(x, sine))
@@ -269,3 +351,8 @@ def _stft(context: NodeContext) -> None:
         return context.sum([length], term)
 
     context.emit(body)
+
+
+def _window_at(context: NodeContext, t: Expr) -> Expr | None:
+    """STFT's window at a time within the frame; None where there is none."""
+    return context.element(2, [t]) if context.has(2) else None

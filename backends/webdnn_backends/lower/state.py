@@ -49,6 +49,15 @@ class LoweringState:
         defined = {value.name for value in graph.inputs} | set(graph.constants)
         defined.update(name for node in graph.nodes for name in node.outputs if name)
         self.scopes.append(Scope(graph, frozenset(defined)))
+        try:
+            with self.branch() as items:
+                yield items
+        finally:
+            self.scopes.pop()
+
+    @contextmanager
+    def branch(self) -> Iterator[list[Item]]:
+        """Lower into a list of items that may be passed over: what it binds is bound within it only."""
         outer, self.items = self.items, []
         bound, known = set(self.bound), dict(self.defined)
         try:
@@ -56,7 +65,6 @@ class LoweringState:
         finally:
             self.items = outer
             self.bound, self.defined = bound, known
-            self.scopes.pop()
 
     def fresh(self, prefix: str) -> str:
         """A name that no tensor has."""

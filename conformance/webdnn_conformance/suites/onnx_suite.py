@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import ModelProto
 from onnx.backend.test.case.test_case import TestCase
@@ -30,38 +28,9 @@ _RTOL = {"test_attention_4d_causal_fp16_expanded": 2e-3}
 """One unit in the last place of float16 is up to 1e-3; these expected values are that far from exact."""
 
 
-_TRANSFORMS = ("fft", "ifft", "rfft", "irfft")
-
-
-@contextmanager
-def _precise_transforms() -> Iterator[None]:
-    """NumPy's Fourier transforms in double precision while the package computes its cases.
-
-    From version 2 on NumPy transforms complex64 in single precision. The cases were written before: where they expect
-    exactly 0, they would hold the rounding errors of one particular algorithm, larger than their own tolerance.
-    """
-    plain = {name: getattr(np.fft, name) for name in _TRANSFORMS}
-
-    def doubled(transform: Callable[..., Any]) -> Callable[..., Any]:
-        def call(signal: npt.ArrayLike, *rest: Any, **named: Any) -> Any:
-            array = np.asarray(signal)
-            return transform(array.astype(np.result_type(array.dtype, np.float64)), *rest, **named)
-
-        return call
-
-    try:
-        for name, transform in plain.items():
-            setattr(np.fft, name, doubled(transform))
-        yield
-    finally:
-        for name, transform in plain.items():
-            setattr(np.fft, name, transform)
-
-
 def cases(kind: str) -> Iterator[Case]:
     """The cases of one kind, by name."""
-    with _precise_transforms():
-        found = sorted(load_model_tests(kind=kind), key=lambda case: str(case.name))
+    found = sorted(load_model_tests(kind=kind), key=lambda case: str(case.name))
     # `_expanded` cases, and variants of that, are about the operator whose body they are.
     subjects = {str(case.name): _subject(case.model) for case in found if case.model is not None}
     for case in found:
