@@ -118,11 +118,17 @@ def measure_memory(path: Path) -> dict[str, Any]:
     feeds = feeds_of(data)
     tracemalloc.start()
     interpreter = Interpreter(data)
-    sizes: dict[str, int] = {name: value.nbytes for name, value in feeds.items()}
-    interpreter.run(feeds, observe=lambda name, value: sizes.__setitem__(name, value.nbytes))
+    sizes: dict[str, int] = {name: _held_bytes(value) for name, value in feeds.items()}
+    interpreter.run(feeds, observe=lambda name, value: sizes.__setitem__(name, _held_bytes(value)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return {"name": path.stem, "peak": peak, "live": _largest_live_set(interpreter, sizes)}
+
+
+def _held_bytes(array: np.ndarray[Any, Any]) -> int:
+    """The bytes behind an array: a broadcast view holds each element once."""
+    sides = (size for size, stride in zip(array.shape, array.strides, strict=True) if stride)
+    return array.itemsize * math.prod(sides)
 
 
 def _largest_live_set(interpreter: Interpreter, sizes: Mapping[str, int]) -> int:

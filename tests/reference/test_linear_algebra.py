@@ -9,6 +9,7 @@ import pytest
 from tests.reference.one_node import run
 from tests.reference.strategies import filled
 from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_reference.ops import linear_algebra
 
 NARROW = [np.float16, ml_dtypes.bfloat16]
 
@@ -73,3 +74,14 @@ def test_determinants(dtype: type) -> None:
     assert run("Det", np.zeros((0, 0), dtype), opset=22) == 1
     with pytest.raises(ShapeError, match="expected square matrices"):
         run("Det", np.zeros((2, 3), dtype), opset=22)
+
+
+def test_a_broadcast_matrix_multiplies_like_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear_algebra, "_BLOCK_ELEMENTS", 20)
+    a, row = filled((3, 7), np.float32, 1), filled((1, 5), np.float32, 2)
+    spread = np.broadcast_to(row, (7, 5))
+    for b, trans in ((spread, 0), (spread.T, 1), (np.broadcast_to(np.float32(0.5), (7, 5)), 0)):
+        expected = a.astype(np.float64) @ (b.T if trans else b)
+        np.testing.assert_allclose(run("Gemm", a, b, opset=13, transB=trans), expected, rtol=1e-5, atol=1e-5)
+        if not trans:
+            np.testing.assert_allclose(run("MatMul", a, b, opset=13), expected, rtol=1e-5, atol=1e-5)

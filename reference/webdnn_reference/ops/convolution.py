@@ -2,7 +2,7 @@
 
 A convolution is a matrix product of the kernel [M/group, C/group * taps] with the windows of the input
 [C/group * taps, outputs], batched over N and groups; the windows are copied out of a strided view a slab of output
-rows at a time, which bounds the memory. Depthwise convolutions add up one shifted input per tap instead.
+rows at a time, which bounds the memory and keeps the slab in cache.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from webdnn_reference.windows import Windows, pad_spatial, plan_windows, spatial
 
 __all__ = ["check_convolution", "conv", "conv_transpose", "convolve"]
 
-_SLAB_ELEMENTS = 1 << 23
+_SLAB_ELEMENTS = 1 << 20
 
 
 def check_convolution(X: Array, W: Array, B: Array | None, group: int, kernel_shape: Sequence[int] | None) -> None:
@@ -47,45 +47,32 @@ def convolve(x: Array, w: Array, windows: Windows, group: int) -> Array:
     padded = pad_spatial(x, windows.begins, windows.extents, 0)
     if not padded.size * w.size * math.prod(windows.outputs):
         return np.zeros((batch, features, *windows.outputs), x.dtype)
+    kernel = np.ascontiguousarray(w).reshape(group, features // group, -1)
     if windows.is_pointwise:
         columns = padded.reshape(batch, group, channels // group, -1)
-        return np.asarray(w.reshape(group, features // group, -1) @ columns).reshape(batch, features, *windows.outputs)
-    if channels == group > 1:
-        return _depthwise(padded, w, windows)
-    return _by_slabs(padded, w, windows, group)
+        return np.asarray(kernel @ columns).reshape(batch, features, *windows.outputs)
+    return _by_slabs(padded, kernel, windows)
 
 
-def _depthwise(padded: Array, w: Array, windows: Windows) -> Array:
-    batch, channels = padded.shape[:2]
-    multiplier = w.shape[0] // channels
-    result = np.zeros((batch, channels, multiplier, *windows.outputs), padded.dtype)
-    product = np.empty_like(result)
-    kernel = w.reshape(channels, multiplier, *w.shape[2:])
+def _by_slabs(padded: Array, kernel: Array, windows: Windows) -> Array:
+    batch = padded.shape[0]
+    group, per_group, products = kernel.shape
     view = windows.view(padded)
-    for taps in itertools.product(*map(range, windows.kernel)):
-        at: tuple[Any, ...] = (slice(None), slice(None), *taps)
-        weight = kernel[at].reshape(channels, multiplier, *[1] * windows.rank)
-        np.multiply(view[at][:, :, None], weight, out=product)
-        result += product
-    return result.reshape(batch, channels * multiplier, *windows.outputs)
-
-
-def _by_slabs(padded: Array, w: Array, windows: Windows, group: int) -> Array:
-    batch, channels = padded.shape[:2]
-    features = w.shape[0]
-    kernel = w.reshape(group, features // group, -1)
-    view = windows.view(padded)
-    result = np.empty((batch, group, features // group, math.prod(windows.outputs)), np.result_type(padded, w))
+    result = np.empty((batch, group, per_group, math.prod(windows.outputs)), np.result_type(padded, kernel))
     rows, row = windows.outputs[0], math.prod(windows.outputs[1:])
-    per_row = channels * math.prod(windows.kernel) * row
-    slab = max(1, min(rows, _SLAB_ELEMENTS // max(1, per_row)))
-    before = (slice(None),) * (1 + windows.rank)
-    for sample in range(batch):
-        for start in range(0, rows, slab):
-            taken = view[sample][(*before, slice(start, start + slab))]
-            columns = taken.reshape(group, kernel.shape[2], -1)
-            np.matmul(kernel, columns, out=result[sample, :, :, start * row : (start + slab) * row])
-    return result.reshape(batch, features, *windows.outputs)
+    slab = max(1, min(rows, _SLAB_ELEMENTS // (group * products * row)))
+    scratch = np.empty(group * products * slab * row, padded.dtype)
+    lead = (slice(None),) * (1 + windows.rank)
+    for sample, start in itertools.product(range(batch), range(0, rows, slab)):
+        taken = view[sample][(*lead, slice(start, start + slab))]
+        columns = scratch[: taken.size]
+        np.copyto(columns.reshape(taken.shape), taken)
+        np.matmul(
+            kernel,
+            columns.reshape(group, products, -1),
+            out=result[sample, :, :, start * row : (start + slab) * row],
+        )
+    return result.reshape(batch, group * per_group, *windows.outputs)
 
 
 @op("Conv", since=(1, 11, 22))

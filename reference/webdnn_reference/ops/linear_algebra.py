@@ -14,9 +14,19 @@ from webdnn_reference.registry import op
 __all__ = ["det", "einsum", "gemm_1", "gemm_7", "gemm_11", "matmul", "matrix_product"]
 
 
+_BLOCK_ELEMENTS = 1 << 19
+
+
 def matrix_product(a: Array, b: Array) -> Array:
-    """numpy.matmul, with our error. Raises ShapeError for scalars and for inner or batch sizes that differ."""
+    """numpy.matmul, with our error. Raises ShapeError for scalars and for inner or batch sizes that differ.
+
+    A large matrix `b` that is a broadcast view, which BLAS cannot read, is spread out some columns at a time.
+    """
     try:
+        if b.ndim == 2 and 0 in b.strides and b.size > _BLOCK_ELEMENTS:
+            step = max(1, _BLOCK_ELEMENTS // b.shape[0])
+            blocks = (np.ascontiguousarray(b[:, start : start + step]) for start in range(0, b.shape[1], step))
+            return np.concatenate([np.asarray(np.matmul(a, block)) for block in blocks], axis=-1)
         return np.asarray(np.matmul(a, b))
     except ValueError:
         raise ShapeError(
@@ -41,7 +51,7 @@ def _gemm(A: Array, B: Array, C: Array | None, alpha: float, beta: float, transA
     if a.shape[1] != b.shape[0]:
         raise ShapeError(f"A, B: expected one inner size, got {a.shape[1]} and {b.shape[0]}")
     exact = is_float(A) or (alpha == 1 and beta == 1)
-    product = a @ b
+    product = matrix_product(a, b)
     result = product if alpha == 1 else alpha * product
     if C is not None:
         c = unidirectional(widen(C), product.shape, "C")

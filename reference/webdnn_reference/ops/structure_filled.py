@@ -68,7 +68,7 @@ def constant_12(
 
 @op("ConstantOfShape", since=(9, 20, 21, 23, 24, 25))
 def constant_of_shape(input: Array, *, value: Array | None = None) -> Array:
-    """A tensor of the given shape filled with one value; float32 zeros by default.
+    """A tensor of the given shape filled with one value; float32 zeros by default. A view of one element.
 
     input: int64[r], the sizes; value: one element, whose dtype is the result's. Raises ShapeError for negative sizes.
     Spec: https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html#constantofshape-25
@@ -77,10 +77,10 @@ def constant_of_shape(input: Array, *, value: Array | None = None) -> Array:
     if any(size < 0 for size in sizes):
         raise ShapeError(f"input: expected sizes that are not negative, got {sizes}")
     if value is None:
-        return np.zeros(sizes, np.float32)
+        return np.broadcast_to(np.float32(0), sizes)
     if value.size != 1:
         raise ShapeError(f"value: expected one element, got shape {list(value.shape)}")
-    return np.full(sizes, value.reshape(()), value.dtype)
+    return np.broadcast_to(value.reshape(()), sizes)
 
 
 @op("Range", since=11)
