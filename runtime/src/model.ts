@@ -44,7 +44,8 @@ export type Placement = {
 
 export type Fallback = { readonly backend: BackendName; readonly reason: string };
 
-export interface Model<I = Inputs, O = Outputs> {
+/** What describes a model. */
+export interface ModelFacts {
   readonly name: string;
   readonly backend: BackendName;
   /** Backends that were tried before this one, and why they are not used. */
@@ -57,7 +58,9 @@ export interface Model<I = Inputs, O = Outputs> {
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly placement: readonly Placement[];
+}
 
+export interface Model<I = Inputs, O = Outputs> extends ModelFacts {
   /**
    * Runs the model. Calls may overlap: they are executed one after the other, and each reads its inputs when its turn
    * comes.

@@ -5,22 +5,9 @@ import { BackendError, InputError, WebDNNError, reviveError } from "./errors.ts"
 import type { Progress } from "./files.ts";
 import { documentBase, workerUrl, type LoadOptions } from "./load.ts";
 import type { BackendName, Port } from "./manifest.ts";
-import type { Fallback, Inputs, Model, Outputs, Placement, RunOptions } from "./model.ts";
+import type { Fallback, Inputs, Model, ModelFacts, Outputs, Placement, RunOptions } from "./model.ts";
 import { Staging } from "./staging.ts";
 import { startWorker, type AnyWorker } from "./wasm-threads.ts";
-
-/** What describes a model, without its methods. */
-export type ModelFacts = {
-  readonly name: string;
-  readonly backend: BackendName;
-  readonly fallbacks: readonly Fallback[];
-  readonly notes: readonly string[];
-  readonly threads: number;
-  readonly adapter: string;
-  readonly inputs: readonly Port[];
-  readonly outputs: readonly Port[];
-  readonly placement: readonly Placement[];
-};
 
 /** Load options that survive a message. */
 export type PlainOptions = Pick<LoadOptions, "backend" | "cache" | "threads" | "reuse" | "powerPreference"> & {

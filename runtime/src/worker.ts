@@ -2,9 +2,9 @@
 
 import { nodeModule } from "./files.ts";
 import type * as Runtime from "./index.ts";
-import type { Model } from "./model.ts";
+import type { Model, ModelFacts } from "./model.ts";
 import { help, setScratch, type HelperStart } from "./wasm-threads.ts";
-import type { ModelFacts, Reply, Request } from "./worker-client.ts";
+import type { Reply, Request } from "./worker-client.ts";
 
 type Port = {
   postMessage(message: unknown, transfer?: Transferable[]): void;
