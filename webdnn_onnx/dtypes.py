@@ -30,6 +30,9 @@ class _Facts:
 class DType(enum.Enum):
     """An ONNX element type; its value is its name, `DType.FLOAT16.value == "float16"`."""
 
+    # Members are singletons and keys of many tables; Enum's own hash is a Python function.
+    __hash__ = object.__hash__
+
     BOOL = "bool"
     INT2 = "int2"
     INT4 = "int4"

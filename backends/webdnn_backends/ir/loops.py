@@ -11,9 +11,11 @@ A kernel's buffers are flat arrays of storage elements; indices count elements a
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
+from typing import TypeAlias, TypeVar
 
 from webdnn_backends.ir.scalars import OPS, Op, Scalar, compute_type
 from webdnn_onnx.dtypes import DType
@@ -47,10 +49,29 @@ __all__ = [
     "Store",
     "Var",
     "Vector",
+    "operands",
     "subexpressions",
 ]
 
 
+_Node = TypeVar("_Node")
+
+
+def _hashed_once(node: type[_Node]) -> type[_Node]:
+    """The class with its structural hash computed once per object: expressions are keys of many tables."""
+    structural: Callable[[_Node], int] = node.__hash__
+
+    def stored(self: _Node) -> int:
+        found: int | None = self.__dict__.get("_hash")
+        if found is None:
+            found = self.__dict__["_hash"] = structural(self)
+        return found
+
+    node.__hash__ = stored  # type: ignore[assignment]  # a method like the one it replaces
+    return node
+
+
+@_hashed_once
 @dataclass(frozen=True)
 class Var:
     """A loop variable, a parameter or a `Local` register. signed: a parameter that may be negative, unlike a size."""
@@ -63,16 +84,28 @@ class Var:
 
 @dataclass(frozen=True)
 class Const:
-    """A literal; floats may be NaN or infinite; I64 and U64 hold any integer of their width."""
+    """A literal; floats may be NaN or infinite; I64 and U64 hold any integer of their width. Equal literals are
+    the same bits: 0.0 is not -0.0, and NaN is NaN."""
 
     value: bool | int | float
     type: Scalar = Scalar.I32
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Const) or self.type is not other.type:
+            return False
+        if self.value == other.value:
+            return bool(self.value) or math.copysign(1.0, self.value) == math.copysign(1.0, other.value)
+        return self.value != self.value and other.value != other.value
+
+    def __hash__(self) -> int:
+        return hash((self.value if self.value == self.value else None, self.type))
 
     @property
     def lanes(self) -> int:
         return 1
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Load:
     """Element `index` of a buffer, widened; with lanes = 4 the elements index .. index+3."""
@@ -83,6 +116,7 @@ class Load:
     lanes: int = 1
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Apply:
     """A scalar operator; all operands have one type and number of lanes (SHL and SHR included)."""
@@ -90,15 +124,16 @@ class Apply:
     op: Op
     args: tuple[Expr, ...]
 
-    @property
+    @cached_property
     def type(self) -> Scalar:
         return Scalar.BOOL if OPS[self.op].boolean else self.args[0].type
 
-    @property
+    @cached_property
     def lanes(self) -> int:
         return self.args[0].lanes
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Cast:
     """Conversion to a storage type's values, held in its compute type.
@@ -111,15 +146,16 @@ class Cast:
     to: DType
     arg: Expr
 
-    @property
+    @cached_property
     def type(self) -> Scalar:
         return compute_type(self.to)
 
-    @property
+    @cached_property
     def lanes(self) -> int:
         return self.arg.lanes
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Bitcast:
     """The same bits read as another compute type of the same width."""
@@ -127,11 +163,12 @@ class Bitcast:
     type: Scalar
     arg: Expr
 
-    @property
+    @cached_property
     def lanes(self) -> int:
         return self.arg.lanes
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Select:
     """`true` where the condition holds, else `false`. Only the chosen one is evaluated where it holds a Load and the
@@ -141,15 +178,16 @@ class Select:
     true: Expr
     false: Expr
 
-    @property
+    @cached_property
     def type(self) -> Scalar:
         return self.true.type
 
-    @property
+    @cached_property
     def lanes(self) -> int:
         return self.true.lanes
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Splat:
     """One scalar in every lane."""
@@ -157,11 +195,12 @@ class Splat:
     arg: Expr
     lanes: int = 4
 
-    @property
+    @cached_property
     def type(self) -> Scalar:
         return self.arg.type
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Lane:
     """One lane of a vector."""
@@ -169,7 +208,7 @@ class Lane:
     arg: Expr
     lane: int
 
-    @property
+    @cached_property
     def type(self) -> Scalar:
         return self.arg.type
 
@@ -178,13 +217,14 @@ class Lane:
         return 1
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Vector:
     """A vector of separately computed scalars (a gather)."""
 
     args: tuple[Expr, ...]
 
-    @property
+    @cached_property
     def type(self) -> Scalar:
         return self.args[0].type
 
@@ -193,6 +233,7 @@ class Vector:
         return len(self.args)
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Axis:
     """An index variable of a tensor expression and how many values it takes, from 0."""
@@ -205,6 +246,7 @@ class Axis:
         return Var(self.name)
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Read:
     """One element of a tensor by its logical indices. Schedules replace it by a Load; no kernel holds one."""
@@ -230,6 +272,7 @@ class ReduceOp(enum.Enum):
     ALL = "all"
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Reduce:
     """`body` combined over all values of `axes`. Schedules replace it by loops; no kernel holds one."""
@@ -238,7 +281,7 @@ class Reduce:
     axes: tuple[Axis, ...]
     body: Expr
 
-    @property
+    @cached_property
     def type(self) -> Scalar:
         return self.body.type
 
@@ -270,6 +313,7 @@ class LoopKind(enum.Enum):
     INVOCATION_Z = "invocation_z"
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Loop:
     """`for var in range(start, start + extent*step, step)`; start and extent are I32, evaluated once; step > 0."""
@@ -282,6 +326,7 @@ class Loop:
     step: int = 1
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class If:
     """A branch on one BOOL."""
@@ -291,6 +336,7 @@ class If:
     otherwise: tuple[Stmt, ...] = ()
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Store:
     """Write element `index` (or, with a vector value, elements index .. index+3), narrowed to the buffer's type."""
@@ -307,6 +353,7 @@ class Space(enum.Enum):
     WORKGROUP = "workgroup"
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Local:
     """Declares a register (`size` None) with its first value, or a small array of `size` elements that Load and Store
@@ -321,6 +368,7 @@ class Local:
     space: Space = Space.PRIVATE
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Assign:
     """A new value for a Local register."""
@@ -354,6 +402,7 @@ class BufferParameter:
     access: Access
 
 
+@_hashed_once
 @dataclass(frozen=True)
 class Kernel:
     """One compiled function, named for what it computes (`conv2d_f32_n1c3h224w224_k3s2`).
@@ -377,25 +426,27 @@ class Kernel:
         raise KeyError(name)
 
 
-def subexpressions(expr: Expr) -> Iterator[Expr]:
-    """The expression and everything below it."""
-    yield expr
+def operands(expr: Expr) -> tuple[Expr, ...]:
+    """What it is directly computed from, in order."""
     match expr:
-        case Load(index=index):
-            yield from subexpressions(index)
-        case Apply(args=args) | Vector(args=args):
-            for arg in args:
-                yield from subexpressions(arg)
-        case Cast(arg=arg) | Bitcast(arg=arg) | Splat(arg=arg) | Lane(arg=arg):
-            yield from subexpressions(arg)
-        case Select(condition=condition, true=true, false=false):
-            yield from subexpressions(condition)
-            yield from subexpressions(true)
-            yield from subexpressions(false)
-        case Read(indices=indices):
-            for index in indices:
-                yield from subexpressions(index)
-        case Reduce(body=body):
-            yield from subexpressions(body)
         case Var() | Const():
-            pass
+            return ()
+        case Load(index=index):
+            return (index,)
+        case Apply(args=args) | Vector(args=args) | Read(indices=args):
+            return args
+        case Cast(arg=arg) | Bitcast(arg=arg) | Splat(arg=arg) | Lane(arg=arg):
+            return (arg,)
+        case Select(condition=condition, true=true, false=false):
+            return (condition, true, false)
+        case Reduce(body=body):
+            return (body,)
+
+
+def subexpressions(expr: Expr) -> Iterator[Expr]:
+    """The expression and everything below it, in order."""
+    waiting = [expr]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting.extend(reversed(operands(part)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from operator import is_
 
 from webdnn_backends.ir import build
 from webdnn_backends.ir.loops import (
@@ -20,35 +21,38 @@ from webdnn_backends.ir.loops import (
     Splat,
     Var,
     Vector,
+    operands,
     subexpressions,
 )
 from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_onnx.symbolic import free_symbols
 
 __all__ = ["free_variables", "map_children", "reads", "rewrite", "size", "substitute"]
 
 
 def map_children(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """The expression with `change` applied to its direct operands; index arithmetic is simplified as it is rebuilt."""
+    old = operands(expr)
+    new = tuple([change(part) for part in old])
+    if all(map(is_, old, new)):
+        return expr
     match expr:
+        case Load(buffer=buffer, type=type, lanes=lanes):
+            return Load(buffer, new[0], type, lanes)
+        case Read(tensor=tensor, type=type):
+            return Read(tensor, new, type)
+        case Apply(op=op):
+            return _rebuild(op, new)
+        case Vector():
+            return Vector(new)
+        case Select():
+            return build.select(*new)
+        case Cast() | Bitcast() | Splat() | Lane():
+            return replace(expr, arg=new[0])
+        case Reduce(op=op, axes=axes):
+            return Reduce(op, axes, new[0])
         case Var() | Const():
             return expr
-        case Load(index=index):
-            return replace(expr, index=change(index))
-        case Read(indices=indices):
-            return replace(expr, indices=tuple(change(index) for index in indices))
-        case Apply(op=op, args=args):
-            new = tuple(change(arg) for arg in args)
-            if all(before is after for before, after in zip(args, new, strict=True)):
-                return expr
-            return _rebuild(op, new)
-        case Vector(args=args):
-            return Vector(tuple(change(arg) for arg in args))
-        case Cast() | Bitcast() | Splat() | Lane():
-            return replace(expr, arg=change(expr.arg))
-        case Select(condition=condition, true=true, false=false):
-            return build.select(change(condition), change(true), change(false))
-        case Reduce(body=body):
-            return replace(expr, body=change(body))
 
 
 def _rebuild(op: Op, args: tuple[Expr, ...]) -> Expr:
@@ -93,10 +97,13 @@ def substitute(expr: Expr, values: Mapping[str, Expr] | Mapping[str, Var]) -> Ex
     if not values:
         return expr
     memo: dict[int, Expr] = {}
+    names = values.keys()
 
     def visit(part: Expr) -> Expr:
         if isinstance(part, Var):
             return values.get(part.name, part)
+        if names.isdisjoint(free_variables(part)):
+            return part
         found = memo.get(id(part))
         if found is None:
             found = memo[id(part)] = map_children(part, visit)
@@ -107,25 +114,24 @@ def substitute(expr: Expr, values: Mapping[str, Expr] | Mapping[str, Var]) -> Ex
 
 def free_variables(expr: Expr) -> frozenset[str]:
     """Names of variables that no Reduce inside binds."""
-    match expr:
-        case Var(name=name):
-            return frozenset((name,))
-        case Const():
-            return frozenset()
-        case Load(index=index):
-            return free_variables(index)
-        case Reduce(axes=axes, body=body):
-            return (free_variables(body) | _extents(expr)) - {axis.name for axis in axes}
-        case Read(indices=parts) | Apply(args=parts) | Vector(args=parts):
-            return frozenset().union(*map(free_variables, parts)) if parts else frozenset()
-        case Cast(arg=arg) | Bitcast(arg=arg) | Splat(arg=arg) | Lane(arg=arg):
-            return free_variables(arg)
-        case Select(condition=condition, true=true, false=false):
-            return free_variables(condition) | free_variables(true) | free_variables(false)
+    found: frozenset[str] | None = expr.__dict__.get("_free")
+    if found is None:
+        found = expr.__dict__["_free"] = _free_variables(expr)
+    return found
 
 
-def _extents(expr: Reduce) -> frozenset[str]:
-    return frozenset().union(*(free_variables(build.dim(axis.extent)) for axis in expr.axes))
+_NONE: frozenset[str] = frozenset()
+
+
+def _free_variables(expr: Expr) -> frozenset[str]:
+    if isinstance(expr, Var):
+        return frozenset((expr.name,))
+    parts = operands(expr)
+    found = free_variables(parts[0]) if len(parts) == 1 else _NONE.union(*map(free_variables, parts))
+    if isinstance(expr, Reduce):
+        found |= _NONE.union(*(free_symbols(axis.extent) for axis in expr.axes))
+        return found - {axis.name for axis in expr.axes}
+    return found
 
 
 def reads(expr: Expr) -> list[Read]:

@@ -18,6 +18,9 @@ __all__ = ["OPS", "Op", "OpFacts", "Scalar", "compute_type", "storage_type"]
 class Scalar(enum.Enum):
     """The type of a value in a register."""
 
+    # Members are singletons and keys of many tables; Enum's own hash is a Python function.
+    __hash__ = object.__hash__
+
     BOOL = "bool"
     I32 = "i32"
     U32 = "u32"
@@ -88,6 +91,9 @@ _COMPUTE = {
 
 class Op(enum.Enum):
     """A scalar operator; the value is its printed name. `OPS` states what each means."""
+
+    # Members are singletons and keys of many tables; Enum's own hash is a Python function.
+    __hash__ = object.__hash__
 
     # arithmetic
     ADD = "add"

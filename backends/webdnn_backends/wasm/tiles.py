@@ -144,11 +144,13 @@ class _Task:
             panel = add(self.first_panel, Var("p"))
             body.append(Loop("p", panels_here, self._panel(panel, Var("p"), None, rows_here)))
         body += self._last_panel(full, rows_here)
+        edge = () if isinstance(self.n, Const) else (Local("edge", Scalar.F32, size=COMMON_ROWS * PANEL),)
         if not self.blocked:
-            return tuple(body)
+            return (*edge, *body)
         size = self.rows * self.panels * PANEL
         zero = Store("partial", mul(Var("z"), 4), Splat(Const(0.0, Scalar.F32)))
         return (
+            *edge,
             Local("partial", Scalar.F32, size=size),
             Loop("z", Const(size // 4), (zero,)),
             Loop("kb", self.blocks, tuple(body)),
@@ -200,11 +202,16 @@ class _Task:
             if isinstance(rows_here, Const) or int(self.m.value) < self.rows:
                 return list(tail)
             return [If(Apply(Op.LT, (rows_here, Const(self.rows))), tail)]
-        left_over = floor_mod(rows_here, most)
-        return [
-            If(Apply(Op.EQ, (left_over, Const(left))), self._tile(left, vectors, at, panel, slot, columns))
-            for left in range(1, most)
-        ]
+        # A count that only running tells is taken apart into powers of two, the largest first.
+        powers = [1 << bit for bit in reversed(range((most - 1).bit_length()))]
+        tails: list[Stmt] = []
+        for count in powers:
+            rest = floor_mod(rows_here, most)
+            if count != powers[0]:
+                rest = floor_mod(rest, count * 2)
+            tile = self._tile(count, vectors, sub(rows_here, rest), panel, slot, columns)
+            tails.append(If(Apply(Op.GE, (rest, Const(count))), tile))
+        return tails
 
     def _tile(
         self, rows: int, vectors: int, at: Expr, panel: Expr, slot: Expr, columns: int | Expr | None
@@ -233,10 +240,13 @@ class _Task:
         start = (lambda r, v: Load("partial", place(r, v), Scalar.F32, 4)) if self.blocked else None
         out = _sum(self.operands, handles, vectors, panel, start, self.tile)
         final: list[Stmt] = []
-        for r in rows:
-            for v in vectors:
-                n = add(mul(panel, PANEL), v * _VECTOR)
-                final += self._store(add(first, r), n, _accumulator(0, r, v), v, columns)
+        if not (columns is None or isinstance(columns, int)):
+            final += self._edge(first, len(rows), vectors, panel, columns)
+        else:
+            for r in rows:
+                for v in vectors:
+                    n = add(mul(panel, PANEL), v * _VECTOR)
+                    final += self._store(add(first, r), n, _accumulator(0, r, v), v, columns)
         if not self.blocked:
             return [*out, *final]
         keep = tuple(Store("partial", place(r, v), _accumulator(0, r, v)) for r in rows for v in vectors)
@@ -246,18 +256,27 @@ class _Task:
     def _partial(self, at: Expr, row: int, slot: Expr, vector: int) -> Expr:
         return add(mul(add(mul(slot, self.rows), add(at, row)), PANEL), vector * _VECTOR)
 
-    def _store(self, m: Expr, n: Expr, value: Var, vector: int, columns: int | Expr | None) -> tuple[Stmt, ...]:
-        if columns is None or (isinstance(columns, int) and columns >= (vector + 1) * _VECTOR):
+    def _store(self, m: Expr, n: Expr, value: Var, vector: int, columns: int | None) -> tuple[Stmt, ...]:
+        if columns is None or columns >= (vector + 1) * _VECTOR:
             return self.operands.store(m, n, value)
         out: list[Stmt] = []
-        for lane in range(_VECTOR):
-            column = vector * _VECTOR + lane
-            one = self.operands.store(m, add(n, lane), Lane(value, lane))
-            if isinstance(columns, int):
-                out += one if column < columns else ()
-            else:
-                out.append(If(Apply(Op.LT, (Const(column), columns)), one))
+        for lane in range(columns - vector * _VECTOR):
+            out += self.operands.store(m, add(n, lane), Lane(value, lane))
         return tuple(out)
+
+    def _edge(self, first: Expr, rows: int, vectors: range, panel: Expr, columns: Expr) -> list[Stmt]:
+        """Stores of a tile with as many columns as only running tells: through an array, one at a time, so that what
+        is behind the sum is written out once."""
+        out: list[Stmt] = [
+            Store("edge", Const(r * PANEL + v * _VECTOR), _accumulator(0, r, v)) for r in range(rows) for v in vectors
+        ]
+        start = vectors[0] * _VECTOR
+        n = add(add(mul(panel, PANEL), start), Var("c"))
+        place = add(mul(Var("r"), PANEL), add(Var("c"), start))
+        one = Local("sum", Scalar.F32, Load("edge", place, Scalar.F32))
+        body = (one, *self.operands.store(add(first, Var("r")), n, Var("sum", Scalar.F32)))
+        here = _minimum(Const(len(vectors) * _VECTOR), sub(columns, start))
+        return [*out, Loop("r", Const(rows), (Loop("c", here, body),))]
 
 
 def _accumulator(chain: int, row: int, vector: int) -> Var:

@@ -72,7 +72,11 @@ def test_products_of_every_edge(run: Run, m: int, n: int, k: int, relaxed: bool)
     np.testing.assert_allclose(c, expected, rtol=1e-5, atol=1e-5 * k)
 
 
-@pytest.mark.parametrize(("m", "n", "k"), [(13, 20, 600), (1, 3, 5), (24, 16, 256), (40, 9, 513), (3, 8, 0)])
+SIZES = [(13, 20, 600), (1, 3, 5), (24, 16, 256), (40, 9, 513), (3, 8, 0)]
+TAILS = [(rows, 7 + rows, 3) for rows in (2, 4, 5, 9, 11)]
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SIZES + TAILS)
 def test_products_of_symbolic_sizes(run: Run, m: int, n: int, k: int) -> None:
     a, b = operands(m, n, k)
     kernel = matmul(product(Var("m"), Var("n"), Var("k"), parameters=("m", "n", "k")), RELAXED)
