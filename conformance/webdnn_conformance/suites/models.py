@@ -57,6 +57,8 @@ def _seeded(model: ModelProto, recipe: Mapping[str, Any], run: int) -> DataSet:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         if name in recipe.get("fixed", {}):
             feeds[name] = np.array(recipe["fixed"][name], dtype)
+        elif name in recipe.get("each", {}):
+            feeds[name] = np.array(recipe["each"][name][run], dtype)
         elif name in recipe.get("ones", ()):
             feeds[name] = np.ones(shape, dtype)
         elif name in recipe.get("counting", {}):
