@@ -1,5 +1,7 @@
 // First-fit allocation of byte ranges in one growing address space.
 
+import { OutOfMemoryError, reasonOf } from "./errors.ts";
+
 type Block = { offset: number; bytes: number };
 
 const ALIGNMENT = 64;
@@ -9,6 +11,15 @@ const ALIGNMENT = 64;
  */
 export function grown(needed: number, present: number): number {
   return Math.max(needed, Math.ceil((present * 1.5) / 16) * 16);
+}
+
+/** What `make` gives, which takes `bytes` bytes of JavaScript's memory. Throws OutOfMemoryError. */
+export function allocating<T>(bytes: number, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    throw new OutOfMemoryError(`cannot allocate ${bytes} bytes: ${reasonOf(error)}`, { cause: error });
+  }
 }
 
 export class Heap {

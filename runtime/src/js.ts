@@ -1,8 +1,8 @@
 // The JavaScript backend: kernels are functions over typed arrays.
 
 import type { Backend, Command, CommandShape, Storage } from "./backend.ts";
-import { BackendError, OutOfMemoryError, reasonOf } from "./errors.ts";
-import { grown } from "./heap.ts";
+import { BackendError, reasonOf } from "./errors.ts";
+import { allocating, grown } from "./heap.ts";
 import type { Buffer, Kernel } from "./manifest.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import { storedBytes, viewOf, type TypedArray } from "./tensors.ts";
@@ -31,12 +31,8 @@ export function viewBuffer(buffer: Buffer, memory: ArrayBufferLike, offset: numb
 }
 
 function allocate(bytes: number): ArrayBuffer {
-  try {
-    // Views of every width must fit, and a zero-sized tensor still has an address.
-    return new ArrayBuffer(Math.max(16, Math.ceil(bytes / 16) * 16));
-  } catch (error) {
-    throw new OutOfMemoryError(`cannot allocate ${bytes} bytes: ${reasonOf(error)}`, { cause: error });
-  }
+  // Views of every width must fit, and a zero-sized tensor still has an address.
+  return allocating(bytes, () => new ArrayBuffer(Math.max(16, Math.ceil(bytes / 16) * 16)));
 }
 
 export class JSBackend implements Backend {
@@ -88,7 +84,7 @@ export class JSBackend implements Backend {
   }
 
   read(storage: Storage, offset: number, bytes: number): Uint8Array {
-    return this.bytes(storage, offset, bytes).slice();
+    return allocating(bytes, () => this.bytes(storage, offset, bytes).slice());
   }
 
   copy(source: Storage, sourceOffset: number, target: Storage, targetOffset: number, bytes: number): void {

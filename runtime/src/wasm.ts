@@ -3,7 +3,7 @@
 import type { Backend, Command, CommandShape, Storage } from "./backend.ts";
 import { BackendError, OutOfMemoryError, reasonOf } from "./errors.ts";
 import type { Files } from "./files.ts";
-import { Heap, grown } from "./heap.ts";
+import { Heap, allocating, grown } from "./heap.ts";
 import { viewBuffer } from "./js.ts";
 import type { Buffer, Kernel, Manifest, Program } from "./manifest.ts";
 import { Stopwatch } from "./stopwatch.ts";
@@ -22,6 +22,8 @@ const FIRST_PARTS = 32;
 
 /** Addresses below this one belong to the runtime: the control block of the threads. */
 export const RESERVED = 1024;
+
+const NO_ARENA = { offset: 0, bytes: -1 };
 
 type WasmStorage = Storage & { readonly address: number };
 type WasmFunction = (...args: number[]) => void;
@@ -89,7 +91,7 @@ export class WasmBackend implements Backend {
   private exports!: WebAssembly.Exports;
   private pool: ThreadPool | undefined;
   private readonly heap = new Heap(RESERVED);
-  private arena = { offset: 0, bytes: -1 };
+  private arena: typeof NO_ARENA = NO_ARENA;
   private readonly stopwatch = new Stopwatch();
   private readonly kernels: readonly Kernel[];
   /** Each thread's own piece of memory, for the kernels' local arrays. */
@@ -166,7 +168,7 @@ export class WasmBackend implements Backend {
 
   private take(bytes: number): number {
     const offset = this.heap.take(bytes);
-    const missing = this.heap.end - this.memory.buffer.byteLength;
+    const missing = offset + Heap.round(bytes) - this.memory.buffer.byteLength;
     if (missing > 0) {
       try {
         this.memory.grow(Math.ceil(missing / PAGE));
@@ -193,6 +195,7 @@ export class WasmBackend implements Backend {
     if (bytes <= this.arena.bytes) return;
     const size = grown(bytes, Math.max(0, this.arena.bytes));
     if (this.arena.bytes >= 0) this.heap.give(this.arena.offset, this.arena.bytes);
+    this.arena = NO_ARENA;
     this.arena = { offset: this.take(size), bytes: size };
     this.epoch++;
   }
@@ -211,7 +214,7 @@ export class WasmBackend implements Backend {
 
   read(storage: Storage, offset: number, bytes: number): Uint8Array {
     // Not slice(): on shared memory it would give a shared copy, which many platform functions refuse.
-    return new Uint8Array(this.bytes(storage, offset, bytes));
+    return allocating(bytes, () => new Uint8Array(this.bytes(storage, offset, bytes)));
   }
 
   copy(source: Storage, sourceOffset: number, target: Storage, targetOffset: number, bytes: number): void {

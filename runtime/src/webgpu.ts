@@ -32,7 +32,7 @@ export class WebGPUBackend implements Backend {
   epoch = 0;
   lost: DeviceLostError | undefined;
   private pipelines: GPUComputePipeline[] = [];
-  private readonly slots: GPUStorage[] = [];
+  private readonly slots: (GPUStorage | undefined)[] = [];
   private pool: GPUBuffer[] = [];
   private nextId = 0;
   private readonly owned = new Set<GPUBuffer>();
@@ -104,10 +104,24 @@ export class WebGPUBackend implements Backend {
     this.problems.push(
       scoped(this.device, `webgpu: a buffer of ${size} bytes`, () => {
         buffer = this.device.createBuffer({ size, usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST });
+      }).then((error) => {
+        if (error) this.forget(buffer);
+        return error;
       }),
     );
     this.owned.add(buffer);
     return buffer;
+  }
+
+  /** A buffer that could not be made must not be what the next run gets. */
+  private forget(buffer: GPUBuffer): void {
+    this.owned.delete(buffer);
+    this.pool = this.pool.filter((other) => other !== buffer);
+    const slot = this.slots.findIndex((storage) => storage?.buffer === buffer);
+    if (slot < 0) return;
+    this.slots[slot] = undefined;
+    this.bindings.clear();
+    this.epoch++;
   }
 
   private destroy(buffer: GPUBuffer): void {
@@ -149,7 +163,9 @@ export class WebGPUBackend implements Backend {
   }
 
   place(place: number, bytes: number): GPUStorage {
-    return { ...this.slots[place], bytes };
+    const slot = this.slots[place];
+    if (!slot) throw new OutOfMemoryError(`webgpu: buffer ${place} of the plan could not be made`);
+    return { ...slot, bytes };
   }
 
   adopt(buffer: GPUBuffer, bytes: number): GPUStorage {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { load, type LoadOptions, type Model, type ObservationPoint, type Tensor, type Value } from "../src/index.ts";
+import { OutOfMemoryError, load, type LoadOptions, type Model, type ObservationPoint, type Tensor, type Value } from "../src/index.ts";
 import type { Step } from "../src/manifest.ts";
 import { gpu, noGPU } from "./gpu.ts";
 import { f32, i32, programBundle, run, slot, type Parts } from "./programs.ts";
@@ -19,6 +19,23 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
     await model.dispose();
     return outputs;
   };
+
+  test.skipIf(skip)("after sizes that fit into no memory, smaller ones run", async () => {
+    const wide = ["n", 2 ** 20];
+    const model = await open({
+      buffers: [f32("input", ["n"]), f32("temporary", wide), f32("output", ["n"])],
+      steps: [run("increment", [0, 1], ["n"]), run("double", [1, 2], ["n"])],
+      inputs: [x(["n"])],
+      outputs: [y(["n"])],
+      symbols: ["n"],
+    });
+    for (const n of [2, 9000, 2, 3, 9000, 1]) {
+      const result = model.run({ x: { data: new Float32Array(n).fill(4), dims: [n] } });
+      if (n === 9000) await expect(result).rejects.toThrow(OutOfMemoryError);
+      else expect([...((await result) as { y: F }).y.data]).toEqual(Array<number>(n).fill(10));
+    }
+    await model.dispose();
+  });
 
   test.skipIf(skip)("dynamic shapes are planned for each size, and memory is shared and reused", async () => {
     const parts: Parts = {
