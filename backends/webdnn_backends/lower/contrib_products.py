@@ -17,6 +17,7 @@ from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.formulas import all_of, as_type, below, less, minus, plus, times, wide_dtype
 from webdnn_backends.lower.movement import unflatten, wrapped_index
 from webdnn_backends.lower.packed_bits import unpacked
+from webdnn_backends.lower.packed_product import lower_packed_product
 from webdnn_backends.lower.registry import lowering
 from webdnn_backends.te.tensors import MatMulHint
 from webdnn_onnx.dtypes import DType
@@ -105,6 +106,8 @@ def _fused_conv(context: NodeContext) -> None:
 def _matmul_n_bits(context: NodeContext) -> None:
     if context.attribute("weight_prepacked", 0):
         raise InvalidModelError(f"{context.where}: weight_prepacked: expected 0, the portable layout, got 1")
+    if lower_packed_product(context):
+        return
     depth, bits = context.attribute("K", 0), context.attribute("bits", 4)
     size = context.attribute("block_size", 32)
     blocks = -(-depth // size)

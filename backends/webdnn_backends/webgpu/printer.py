@@ -130,6 +130,8 @@ class Printer:
         type = args[0].type
         operands = [self.value(arg) for arg in args]
         right = args[-1]
+        if isinstance(right, Splat) and op in (Op.SHL, Op.SHR):
+            right = right.arg
         if type in (Scalar.I32, Scalar.U32) and isinstance(right, Const):
             plain = self.by_constant(expr, operands, int(right.value))
             if plain is not None:
@@ -149,7 +151,8 @@ class Printer:
         op, a = expr.op, operands[0]
         unit = "u" if expr.type is Scalar.U32 else ""
         if op in (Op.SHL, Op.SHR) and 0 <= constant < 32:
-            return Code(f"{a.at(TIGHT)} {'<<' if op is Op.SHL else '>>'} {constant}u", 1)
+            count = f"{constant}u" if expr.lanes == 1 else f"vec4<u32>({constant}u)"
+            return Code(f"{a.at(TIGHT)} {'<<' if op is Op.SHL else '>>'} {count}", 1)
         if constant <= 0:
             return None
         if op is Op.DIV:
