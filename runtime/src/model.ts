@@ -207,14 +207,15 @@ export class LocalModel implements Model {
   }
 
   /** Checks the inputs, all of them before anything is touched. */
-  private prepare(inputs: Inputs): Feed {
+  private prepare(given: Inputs | null | undefined): Feed {
     const { backend, program, runner } = this.engine;
+    const inputs = given ?? {};
     const known = this.inputs.map(({ name }) => name);
     for (const name of Object.keys(inputs)) {
       if (!known.includes(name))
         throw new InputError(`model '${this.name}' has no input '${name}': its inputs are ${known.join(", ")}`);
     }
-    const given: Symbols = new Map();
+    const bound: Symbols = new Map();
     const values = new Map<number, Value>();
     const uploads = new Map<number, Uint8Array>();
     const overrides = new Map<number, Storage>();
@@ -231,7 +232,7 @@ export class LocalModel implements Model {
         return;
       }
       if (value === undefined) throw this.missing(port.name);
-      const { dims, data } = checkInput(port.name, type.dtype, type.shape, value, given);
+      const { dims, data } = checkInput(port.name, type.dtype, type.shape, value, bound);
       checks.push((symbols) => {
         checkShape(type.shape, dims, symbols, `input '${port.name}'`);
       });
@@ -246,7 +247,7 @@ export class LocalModel implements Model {
         });
       } else uploads.set(slot, bytesOf(data as TypedArray));
     });
-    const symbols = runner.complete(given);
+    const symbols = runner.complete(bound);
     for (const check of checks) check(symbols);
     if (backend.lost) throw backend.lost;
     return { symbols, values, uploads, overrides, copies };

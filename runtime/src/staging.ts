@@ -20,7 +20,8 @@ export class Staging {
   private readonly free: SharedArrayBuffer[] = [];
 
   /** Inputs to post: large arrays as copies in shared memory, everything else as it is. */
-  put(inputs: Inputs): Staged {
+  put(given: Inputs | null | undefined): Staged {
+    const inputs = given ?? {};
     const large = Object.values(inputs)
       .map(arrayOf)
       .filter((array) => array !== undefined);

@@ -10,6 +10,7 @@ describe("inputs", () => {
   test.each<[string, Record<string, unknown>, string]>([
     ["an unknown name", { x: X, z: X }, "model 'scale' has no input 'z': its inputs are x"],
     ["a missing input", {}, "input 'x' is missing: this model needs x"],
+    ["nothing at all", undefined as never, "input 'x' is missing: this model needs x"],
     ["a wrong type", { x: new Int32Array(6) }, "input 'x': expected float32 as Float32Array, got Int32Array"],
     ["a wrong length", { x: new Float32Array(5) }, "input 'x': expected 6 elements for shape [2, 3], got 5"],
     [

@@ -49,7 +49,8 @@ describe("a model in a worker", () => {
 
   test("throws the same errors", async () => {
     const model = await loadInWorker(await writeBundle(), { backend: "js", workerUrl });
-    await expect(model.run({})).rejects.toThrow(new InputError("input 'x' is missing: this model needs x"));
+    for (const inputs of [{}, undefined as never])
+      await expect(model.run(inputs)).rejects.toThrow(new InputError("input 'x' is missing: this model needs x"));
     await expect(model.run({ x: X }, { observe: {} })).rejects.toThrow(InputError);
     await model.dispose();
     const files = bundleFiles();
