@@ -22,6 +22,7 @@ from webdnn_backends.ir.statements import assigned, declared, distinct_arrays, w
 from webdnn_backends.ir.verify import verify
 from webdnn_backends.js.conversions import TYPED_ARRAYS
 from webdnn_backends.js.helpers import HELPERS, with_dependencies
+from webdnn_backends.js.outline import Outline
 from webdnn_backends.js.printer import Printer
 
 __all__ = ["JsFunction", "emit", "emit_module", "emit_program"]
@@ -45,11 +46,12 @@ _DEFINITIONS: dict[str, Definition] = {
 
 @dataclass(frozen=True)
 class JsFunction:
-    """One function: its exported name, its text, and the helpers that it calls."""
+    """One function: its exported name, its text, and the helpers and sums that it calls."""
 
     name: str
     text: str
     helpers: frozenset[str]
+    sums: tuple[JsFunction, ...] = ()
 
 
 def emit(kernel: Kernel) -> JsFunction:
@@ -59,14 +61,32 @@ def emit(kernel: Kernel) -> JsFunction:
         raise ValueError(f"kernel {kernel.name}: expected serial and parallel loops, got a mapping to workgroups")
     kernel = replace(kernel, body=distinct_arrays(kernel.body))
     names = _names(kernel)
-    printer = Printer(kernel, lambda name: names[name], assigned=assigned(kernel.body))
+    outlines: dict[str, Outline] = {}
+    printer = Printer(kernel, lambda name: names[name], assigned=assigned(kernel.body), outlines=outlines)
     lines = list(printer.block(kernel.body, "  "))
     arguments = [names[buffer.name] for buffer in kernel.buffers] + [names[name] for name in kernel.parameters]
     function = identifier(kernel.name)
     text = [f"/**\n{_arguments_comment(kernel, names)} */", f"export function {function}({', '.join(arguments)}) {{"]
     text += ["  " + line for line in printer.arrays]
     text += [*lines, "}"]
-    return JsFunction(function, "\n".join(text), frozenset(printer.helpers))
+    sums = tuple(_sum(found) for found in outlines.values())
+    return JsFunction(function, "\n".join(text), frozenset(printer.helpers), sums)
+
+
+def _sum(found: Outline) -> JsFunction:
+    """The function of a loop that only adds: it returns its sum, or leaves several in `sums`."""
+    kernel = found.function
+    printer = Printer(kernel, str, assigned=assigned(kernel.body))
+    lines = list(printer.block(kernel.body, "  "))
+    results = [code.text for item in found.sums for code in printer.lanes(item, crossing=False)]
+    if len(results) == 1:
+        lines.append(f"  return {results[0]};")
+    else:
+        printer.helpers.add("sums")
+        lines += [f"  sums[{number}] = {result};" for number, result in enumerate(results)]
+    arguments = [*(buffer.name for buffer in kernel.buffers), *kernel.parameters]
+    text = [f"function {kernel.name}({', '.join(arguments)}) {{", *lines, "}"]
+    return JsFunction(kernel.name, "\n".join(text), frozenset(printer.helpers))
 
 
 def emit_module(kernels: Sequence[Kernel]) -> str:
@@ -81,13 +101,14 @@ def emit_program(kernels: Sequence[Kernel]) -> Emitted:
         {"name": kernel.name, "export": function.name} for kernel, function in zip(kernels, functions, strict=True)
     )
     files = {"kernels.js": module_text(functions).encode()}
-    texts = tuple(function.text for function in functions)
+    texts = tuple("\n\n".join(part.text for part in (*function.sums, function)) for function in functions)
     return Emitted(files, records, tuple(LaunchShape() for _ in kernels), texts)
 
 
 def module_text(functions: Sequence[JsFunction]) -> str:
     """One module of functions that were emitted already."""
-    wanted = {helper for function in functions for helper in function.helpers}
+    sums = {inner.name: inner for function in functions for inner in function.sums}
+    wanted = {helper for function in (*functions, *sums.values()) for helper in function.helpers}
     definitions: dict[str, str] = {}
     pending = sorted(wanted & _DEFINITIONS.keys())
     while pending:
@@ -99,7 +120,7 @@ def module_text(functions: Sequence[JsFunction]) -> str:
             pending += sorted(function.helpers & _DEFINITIONS.keys())
     parts = [HELPERS[name][0] for name in with_dependencies(wanted)]
     parts += [definitions[name] for name in sorted(definitions)]
-    parts += [function.text for function in functions]
+    parts += [function.text for function in (*sums.values(), *functions)]
     return "\n\n".join(parts) + "\n"
 
 

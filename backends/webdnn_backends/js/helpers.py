@@ -12,6 +12,7 @@ __all__ = ["HELPERS", "with_dependencies"]
 
 HELPERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fround": ("const fround = Math.fround;", ()),
+    "sums": ("// What a function of several sums returns.\nconst sums = new Float64Array(32);", ()),
     "word": (
         "const word = new Uint32Array(1), single = new Float32Array(word.buffer);\n"
         "const wide = new BigUint64Array(1), double = new Float64Array(wide.buffer);",

@@ -35,6 +35,7 @@ from webdnn_backends.ir.statements import replace_variable
 from webdnn_backends.ir.templates import ATOM, Code, Row, fill
 from webdnn_backends.js.conversions import TYPED_ARRAYS, bitcast_row, cast_rows, load_row, store_row
 from webdnn_backends.js.operators import BIT_AND, BIT_OR, CHOICE, OPERATORS, PRODUCT, SHIFT, SUM, UNARY
+from webdnn_backends.js.outline import Outline, outline
 from webdnn_onnx.dtypes import DType
 
 __all__ = ["Printer"]
@@ -45,7 +46,8 @@ _INDEX_INFIX = {Op.ADD: ("+", SUM), Op.SUB: ("-", SUM), Op.MUL: ("*", PRODUCT)}
 
 @dataclass
 class Printer:
-    """Prints one function. name_of: the JavaScript name of an IR name; helpers: collects what the text calls.
+    """Prints one function. name_of: the JavaScript name of an IR name; helpers: collects what the text calls; outlines:
+    collects the sums that become functions of their own, None where none shall.
 
     Integers in indices and loop bounds are plain numbers, which never leave int32 there; in values they wrap. Vectors
     are expanded lane by lane: operands that several lanes share are computed once, before the statement.
@@ -61,6 +63,10 @@ class Printer:
     local_types: dict[str, DType] = field(default_factory=dict)
     guarded: int = 0
     temporaries: int = 0
+    outlines: dict[str, Outline] | None = None
+
+    def __post_init__(self) -> None:
+        self.buffers = {buffer.name: buffer for buffer in self.kernel.buffers}
 
     # Expressions
 
@@ -255,6 +261,10 @@ class Printer:
         if loop.kind is LoopKind.UNROLL:
             yield from self.unrolled(loop, indent)
             return
+        found = None if self.outlines is None else outline(loop, self.buffers)
+        if found is not None:
+            yield from self.call(found, indent)
+            return
         name = self.name_of(loop.var)
         start, extent = self.index(loop.start), self.index(loop.extent)
         if isinstance(loop.extent, Const) and isinstance(loop.start, Const):
@@ -274,6 +284,21 @@ class Printer:
         self.pending = inside
         self.not_negative.discard(loop.var)
         yield f"{indent}}}"
+
+    def call(self, found: Outline, indent: str) -> Iterator[str]:
+        """A loop that is a function of its own: what it returns is added to the registers."""
+        assert self.outlines is not None, "asked before"
+        self.outlines[found.function.name] = found
+        numbers = [self.value(item) if item.type.is_float else self.index(item) for item in found.numbers]
+        arguments = [*(self.name_of(name) for name in found.buffers), *(item.text for item in numbers)]
+        text = f"{found.function.name}({', '.join(arguments)})"
+        targets = [code.text for register in found.registers for code in self.lanes(register, crossing=False)]
+        if len(targets) == 1:
+            yield f"{indent}{targets[0]} += {text};"
+            return
+        self.helpers.add("sums")
+        yield f"{indent}{text};"
+        yield from (f"{indent}{target} += sums[{number}];" for number, target in enumerate(targets))
 
     def unrolled(self, loop: Loop, indent: str) -> Iterator[str]:
         assert isinstance(loop.extent, Const), "verified: an unrolled loop has a constant extent"

@@ -20,8 +20,8 @@ __all__ = ["OPTIONS", "TILE", "implement"]
 
 OPTIONS = GenericOptions(lanes=1, parallel=False)
 
-TILE = Tile(rows=4, vectors=1, most_registers=4, unroll=1, blocked=False)
-"""16 sums: more spill, and fewer load more often than they multiply."""
+TILE = Tile(rows=3, vectors=1, most_registers=3, unroll=1, blocked=False)
+"""12 sums: more spill, and fewer load more often than they multiply."""
 
 
 def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
