@@ -101,13 +101,14 @@ class Call:
         """An input's elements, None in the place of each unknown one; None if nothing is known."""
         return self.scope.known(self.node.input(index)) if self.has(index) else None
 
-    def elements(self, index: int) -> tuple[Dim, ...] | None:
-        """An input's elements, unknown ones as symbols bound to them; None if their number is not fixed and small."""
-        return self.scope.bind(self.node.input(index)) if self.has(index) else None
+    def elements(self, index: int, count: int | None = None) -> tuple[Dim, ...] | None:
+        """An input's elements, unknown ones as symbols bound to them; None if their number is not fixed and small.
+        count: how many there must be, where the type does not say."""
+        return self.scope.bind(self.node.input(index), count) if self.has(index) else None
 
     def scalar(self, index: int) -> Dim | None:
         """The one element of an input."""
-        found = self.elements(index)
+        found = self.elements(index, 1)
         return found[0] if found is not None and len(found) == 1 else None
 
     def integers(self, index: int) -> tuple[int, ...] | None:

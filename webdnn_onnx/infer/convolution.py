@@ -130,7 +130,7 @@ def max_unpool(call: Call) -> list[Shape]:
     """What input `output_shape` says, or the size whose pooling gives the input."""
     x = call.at_least(0, 3)
     if call.has(2):
-        given = call.elements(2)
+        given = call.elements(2, len(x))
         return [given if given is not None else tuple(call.fresh(axis) for axis in range(len(x)))]
     count = len(x) - 2
     kernel = _spatial(call, "kernel_shape", 1, count)
@@ -160,7 +160,9 @@ def roi_align(call: Call) -> list[Shape]:
 def col2im(call: Call) -> list[Shape]:
     """[N, C, *image_shape] for an input [N, C * product of block_shape, L]."""
     x = call.ranked(0, 3)
-    image, block = call.elements(1), call.elements(2)
+    counts = (size for index in (1, 2) for size in call.shape(index) if isinstance(size, int))
+    count = next(counts, None)
+    image, block = call.elements(1, count), call.elements(2, count)
     if image is None or block is None:
         return []
     channels = x[1]

@@ -181,7 +181,7 @@ def split(call: Call) -> list[Shape]:
     count = len(call.node.outputs)
     sizes: tuple[Dim, ...] | None = call.numbers("split")
     if sizes is None and call.has(1):
-        sizes = call.elements(1)
+        sizes = call.elements(1, count)
         if sizes is None:
             return [
                 tuple(call.fresh(axis, output) if other == axis else dim for other, dim in enumerate(shape))
@@ -208,9 +208,11 @@ def slice_1(call: Call) -> list[Shape]:
 def slice_10(call: Call) -> list[Shape]:
     """Starts, ends, axes and steps are inputs."""
     shape = call.shape(0)
-    starts, ends = call.elements(1), call.elements(2)
-    axes = call.elements(3) if call.has(3) else None
-    steps = call.elements(4) if call.has(4) else None
+    lengths = (call.shape(index)[0] for index in range(1, call.count) if call.has(index) and call.shape(index))
+    count = next((length for length in lengths if isinstance(length, int)), None)
+    starts, ends = call.elements(1, count), call.elements(2, count)
+    axes = call.elements(3, count) if call.has(3) else None
+    steps = call.elements(4, count) if call.has(4) else None
     lost = (call.has(3) and axes is None) or (call.has(4) and steps is None)
     if starts is None or ends is None or lost:
         return [unknown(call, len(shape))]
@@ -266,13 +268,13 @@ def pad(call: Call) -> list[Shape]:
     """Each axis grows by its two pads, which are attributes before opset 11."""
     shape = call.shape(0)
     pads: tuple[Dim, ...] | None = call.numbers("pads") or call.numbers("paddings")
-    if pads is None and call.has(1):
-        pads = call.elements(1)
-        if pads is None:
-            return [unknown(call, len(shape))]
     axes = _fixed(call.elements(3)) if call.has(3) else tuple(range(len(shape)))
     if axes is None:
         return [unknown(call, len(shape))]
+    if pads is None and call.has(1):
+        pads = call.elements(1, 2 * len(axes))
+        if pads is None:
+            return [unknown(call, len(shape))]
     normal = normal_axes(call, axes, len(shape))
     if pads is None or len(pads) != 2 * len(normal):
         raise call.shape_error("pads", f"{2 * len(normal)} values", "none" if pads is None else str(len(pads)))
@@ -320,7 +322,7 @@ def tile_1(call: Call) -> list[Shape]:
 def tile(call: Call) -> list[Shape]:
     """Each axis times its number of repeats."""
     shape = call.shape(0)
-    repeats = call.elements(1)
+    repeats = call.elements(1, len(shape))
     if repeats is None:
         return [unknown(call, len(shape))]
     if len(repeats) != len(shape):
@@ -348,9 +350,9 @@ def space_to_depth(call: Call) -> list[Shape]:
 def center_crop_pad(call: Call) -> list[Shape]:
     """The given sizes along the given axes."""
     shape = list(call.shape(0))
-    sizes = call.elements(1)
     axes = call.numbers("axes")
     normal = normal_axes(call, axes, len(shape)) if axes is not None else tuple(range(len(shape)))
+    sizes = call.elements(1, len(normal))
     for position, axis in enumerate(normal):
         shape[axis] = sizes[position] if sizes is not None and position < len(sizes) else call.fresh(axis)
     return [tuple(shape)]

@@ -1,7 +1,8 @@
-"""Squeeze and Reshape whose rank depends on sizes, written as If by those sizes.
+"""Nodes whose rank depends on sizes, written as If by those sizes.
 
-Squeeze without axes removes a dimension that is 1, which a symbolic one may be; Reshape takes its rank from the length
-of its shape, which may be symbolic too. Both become Ifs whose branches have known ranks.
+Squeeze without axes removes a dimension that is 1, which a symbolic one may be. Reshape takes its rank from the length
+of its shape, and reductions from that of their axes, which may be symbolic too. They become Ifs in whose branches
+everything is known.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import Attribute, Graph, Node, Shape, TensorType, Type, Value
 
 __all__ = ["with_choices"]
@@ -46,6 +48,19 @@ def with_choices(graph: Graph, inferred: Graph, around: Mapping[str, Type | None
     return None
 
 
+_REDUCTIONS = """ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+ReduceSumSquare"""
+_LISTS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("Reshape", "Expand", "Squeeze", "Unsqueeze", *_REDUCTIONS.split()), (1,)),
+    "ConstantOfShape": (0,),
+    "Slice": (1, 2, 3, 4),
+    "Pad": (3,),
+    "AffineGrid": (1,),
+    "Col2Im": (1, 2),
+}
+"""Which inputs are lists on whose common length the sizes of the result depend."""
+
+
 @dataclass
 class _Writing:
     """Nodes and constants in place of one node; `names` start with the name of its output."""
@@ -59,9 +74,9 @@ class _Writing:
         self.count += 1
         return f"{self.node.outputs[0]}~{self.count}"
 
-    def constant(self, value: int | Sequence[int]) -> str:
+    def constant(self, value: int | Sequence[int], dtype: DType = DType.INT64) -> str:
         name = self.name()
-        self.constants[name] = np.array(value, np.int64)
+        self.constants[name] = np.array(value, dtype.numpy)
         return name
 
     def make(
@@ -99,14 +114,14 @@ def _shape(types: Mapping[str, Type | None], name: str) -> Shape | None:
 
 
 def _written(node: Node, types: Mapping[str, Type | None]) -> _Writing | None:
-    if node.domain or node.op not in ("Squeeze", "Reshape"):
+    kind = types.get(node.output(0))
+    declared = len(kind.shape) if isinstance(kind, TensorType) and kind.shape is not None else None
+    if node.domain or not node.inputs:
         return None
-    kind, shape = types.get(node.outputs[0]), _shape(types, node.inputs[0])
-    if shape is None or not isinstance(kind, TensorType) or kind.shape is not None:
-        return None
-    if node.op == "Reshape":
-        return _reshape(node, _shape(types, node.input(1)))
-    return None if node.input(1) or "axes" in node.attributes else _squeeze(node, shape)
+    shape = _shape(types, node.inputs[0])
+    if node.op == "Squeeze" and not node.input(1) and "axes" not in node.attributes:
+        return None if shape is None or declared is not None else _squeeze(node, shape)
+    return _by_length(node, types, declared) if node.op in _LISTS else None
 
 
 def _squeeze(node: Node, shape: Shape) -> _Writing | None:
@@ -133,23 +148,57 @@ def _squeeze(node: Node, shape: Shape) -> _Writing | None:
     return writing
 
 
-def _reshape(node: Node, shape: Shape | None) -> _Writing | None:
-    """One branch for every rank. shape: of the input that gives the sizes."""
-    if shape is None or len(shape) != 1:
+def _by_length(node: Node, types: Mapping[str, Type | None], declared: int | None) -> _Writing | None:
+    """One branch for every length that the lists among the inputs may have; none for the only one."""
+    lists = [index for index in _LISTS[node.op] if node.input(index)]
+    shapes = [_shape(types, node.inputs[index]) for index in lists]
+    if not lists or any(shape is None or len(shape) != 1 or isinstance(shape[0], int) for shape in shapes):
+        return None
+    source = _shape(types, node.inputs[0])
+    lengths = _lengths(node.op, None if source is None else len(source), declared)
+    if not lengths:
         return None
     writing = _Writing(node)
-    length = writing.add("Size", [node.inputs[1]])
-    tests = [writing.add("Equal", [length, writing.constant(rank)]) for rank in range(_MOST_RANK)]
+    count = writing.add("Size", [node.inputs[lists[0]]]) if len(lengths) > 1 else ""
+    tests = [writing.add("Equal", [count, writing.constant(length)]) for length in lengths[:-1]]
 
-    def reshaped(rank: int) -> Graph:
-        if rank == 0:
-            return _graph(writing.make("Reshape", [node.inputs[0], writing.constant([])], attributes=node.attributes))
-        sizes = writing.make("Reshape", [node.inputs[1], writing.constant([rank])])
-        return _graph(sizes, writing.make("Reshape", [node.inputs[0], sizes.outputs[0]], attributes=node.attributes))
+    def with_length(length: int, output: str = "") -> list[Node]:
+        inputs, nodes = list(node.inputs), []
+        for index in lists:
+            kind = types[node.inputs[index]]
+            assert isinstance(kind, TensorType), "its shape is known"
+            if length == 0:
+                inputs[index] = writing.constant([], kind.dtype)
+                continue
+            nodes.append(writing.make("Reshape", [node.inputs[index], writing.constant([length])]))
+            inputs[index] = nodes[-1].outputs[0]
+        return [*nodes, writing.make(node.op, inputs, output, node.attributes)]
 
-    rest = reshaped(_MOST_RANK)
-    for rank in reversed(range(1, _MOST_RANK)):
-        branches: dict[str, Attribute] = {"then_branch": reshaped(rank), "else_branch": rest}
-        rest = _graph(writing.make("If", [tests[rank]], attributes=branches))
-    writing.choose(tests[0], reshaped(0), rest, node.outputs[0])
+    if not tests:
+        writing.nodes += with_length(lengths[0], node.outputs[0])
+        return writing
+    rest = _graph(*with_length(lengths[-1]))
+    for test, length in reversed([*zip(tests, lengths, strict=False)][1:]):
+        branches: dict[str, Attribute] = {"then_branch": _graph(*with_length(length)), "else_branch": rest}
+        rest = _graph(writing.make("If", [test], attributes=branches))
+    writing.choose(tests[0], _graph(*with_length(lengths[0])), rest, node.outputs[0])
     return writing
+
+
+def _lengths(op: str, rank: int | None, declared: int | None) -> list[int]:
+    """The lengths that the lists may have. rank: of input 0; declared: of the output; None where unknown."""
+    if op in ("Reshape", "ConstantOfShape"):
+        return [*range(_MOST_RANK + 1)] if declared is None else [declared]
+    if op == "AffineGrid":
+        return [4, 5]
+    if op == "Col2Im":
+        return [1, 2, 3]
+    if rank is None:
+        return []
+    if op == "Expand":
+        return [*range((_MOST_RANK if declared is None else declared) + 1)]
+    if op == "Squeeze":
+        return [*range(rank + 1)] if declared is None else [rank - declared]
+    if op == "Unsqueeze":
+        return [*range(_MOST_RANK - rank + 1)] if declared is None else [declared - rank]
+    return [*range(rank + 1)]

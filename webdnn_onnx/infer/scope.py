@@ -66,15 +66,16 @@ class Scope:
             scope = scope.outer
         return None
 
-    def bind(self, name: str) -> tuple[Dim, ...] | None:
+    def bind(self, name: str, count: int | None = None) -> tuple[Dim, ...] | None:
         """A value's elements, where an unknown one becomes a signed symbol `<value>[<index>]` bound to it.
 
-        None if it is no integer tensor with a fixed, small number of elements.
+        None if it is no integer tensor with a fixed, small number of elements. count: how many it must have, where its
+        type does not say.
         """
         found = self.known(name)
         owner = self._owner(name)
         if found is None:
-            count = self._bindable(name)
+            count = self._bindable(name, count)
             if count is None:
                 return None
             found = (None,) * count
@@ -119,12 +120,12 @@ class Scope:
             scope = scope.outer
         return scope
 
-    def _bindable(self, name: str) -> int | None:
+    def _bindable(self, name: str, expected: int | None) -> int | None:
         found = self.type(name)
-        if not isinstance(found, TensorType) or found.shape is None:
+        if not isinstance(found, TensorType) or not (found.dtype.is_integer or found.dtype is DType.BOOL):
             return None
-        if not (found.dtype.is_integer or found.dtype is DType.BOOL):
-            return None
+        if found.shape is None or not all(isinstance(size, int) for size in found.shape):
+            return expected
         count = 1
         for size in found.shape:
             if not isinstance(size, int):

@@ -82,7 +82,7 @@ def resize(call: Call) -> list[Shape]:
     axes = normal_axes(call, given, len(shape)) if given is not None else tuple(range(len(shape)))
     result = list(shape)
     if _is_given(call, 3):
-        sizes = call.elements(3)
+        sizes = call.elements(3, len(axes))
         if sizes is not None and len(sizes) != len(axes):
             raise call.shape_error("sizes", f"{len(axes)} values", str(len(sizes)))
         policy = call.text("keep_aspect_ratio_policy", "stretch")
@@ -145,7 +145,9 @@ def grid_sample(call: Call) -> list[Shape]:
 @shape_rule("AffineGrid")
 def affine_grid(call: Call) -> list[Shape]:
     """[N, H, W, 2] or [N, D, H, W, 3] for size [N, C, (D,) H, W]."""
-    size = call.elements(1)
+    places = {2: 4, 3: 5}
+    theta = call.ranked(0, 3)[1]
+    size = call.elements(1, places.get(theta) if isinstance(theta, int) else None)
     if size is None:
         return []
     return [(size[0], *size[2:], len(size) - 2)]

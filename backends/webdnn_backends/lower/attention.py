@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from webdnn_backends.ir import build
 from webdnn_backends.ir.build import add, apply, cast
-from webdnn_backends.ir.loops import Const, Expr
+from webdnn_backends.ir.loops import Expr
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.lower.attention_stages import (
     Heads,
@@ -131,7 +131,7 @@ def _mask_place(context: NodeContext, i: Indices, keys: Dim) -> tuple[list[Expr]
     """Indices into the mask from [batch, head, query, key], and whether it covers that key."""
     shape = context.shape(3)
     aligned = i[4 - len(shape) :]
-    at: list[Expr] = [Const(0) if size == 1 else index for size, index in zip(shape, aligned, strict=True)]
+    at = [context.within(size, index) for size, index in zip(shape, aligned, strict=True)]
     columns = shape[-1]
     if columns in (1, keys):
         return at, build.TRUE

@@ -16,7 +16,7 @@ from webdnn_backends.te.tensors import Call, Hint, Host, Stage, Tensor
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, ShapeError, UnsupportedOpError, describe_node
 from webdnn_onnx.graph import Node, Shape
-from webdnn_onnx.symbolic import Dim
+from webdnn_onnx.symbolic import Dim, equal
 
 __all__ = ["Indices", "NodeContext", "literal"]
 
@@ -31,6 +31,7 @@ class NodeContext:
         self.state = state
         self.node = node
         self._axes = 0
+        self._extents: dict[str, Dim] = {}
 
     # the node
 
@@ -125,7 +126,15 @@ class NodeContext:
         """The element of an input under multidirectional broadcasting to the given output indices."""
         shape = self.shape(index)
         aligned = indices[len(indices) - len(shape) :]
-        return self.element(index, [Const(0) if size == 1 else at for size, at in zip(shape, aligned, strict=True)])
+        return self.element(index, [self.within(size, at) for size, at in zip(shape, aligned, strict=True)])
+
+    def within(self, size: Dim, at: Expr) -> Expr:
+        """An output index as that of a dimension which is as large or 1, maybe only at run time."""
+        if size == 1 or isinstance(size, int) or not isinstance(at, Var):
+            return Const(0) if size == 1 else at
+        if self._extents.get(at.name, size) == size:
+            return at
+        return build.mul(at, build.dim(self.state.short(1 - equal(size, 1), 0)))
 
     def reduce(self, op: ReduceOp, extents: Sequence[Dim], body: Callable[[Indices], Expr]) -> Expr:
         """A reduction over fresh axes with the given extents."""
@@ -138,7 +147,9 @@ class NodeContext:
 
     def _fresh_axis(self, extent: Dim) -> Axis:
         self._axes += 1
-        return Axis(f"k{self._axes - 1}", extent)
+        axis = Axis(f"k{self._axes - 1}", extent)
+        self._extents[axis.name] = extent
+        return axis
 
     # results
 
@@ -169,7 +180,9 @@ class NodeContext:
 
     def _stage(self, tensor: Tensor, body: Callable[[Indices], Expr], hint: Hint | None) -> None:
         axes = tuple(Axis(f"i{position}", extent) for position, extent in enumerate(tensor.shape))
+        outer, self._extents = self._extents, {**self._extents, **{axis.name: axis.extent for axis in axes}}
         expr = body(tuple(Const(0) if axis.extent == 1 else Var(axis.name) for axis in axes))
+        self._extents = outer
         if expr.type is not compute_type(tensor.dtype):
             raise DTypeError(
                 f"{self.where}: output '{tensor.name}': expected {compute_type(tensor.dtype).value}, "

@@ -31,7 +31,7 @@ def matmul(context: NodeContext, i: Indices, a: str, b: str) -> Expr:
     def batch(shape: tuple[Dim, ...]) -> list[Expr]:
         dims = shape[:-2]
         aligned = i[lead - len(dims) : lead]
-        return [Const(0) if size == 1 else at for size, at in zip(dims, aligned, strict=True)]
+        return [context.within(size, at) for size, at in zip(dims, aligned, strict=True)]
 
     def product(k: Indices) -> Expr:
         x = context.read(a, [*batch(left), m, k[0]] if m is not None else [k[0]])

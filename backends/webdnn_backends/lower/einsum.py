@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from webdnn_backends.ir.build import apply
-from webdnn_backends.ir.loops import Const, Expr
+from webdnn_backends.ir.loops import Expr
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.formulas import times
@@ -115,7 +115,7 @@ def _read(context: NodeContext, operand: _Operand, at: dict[str, Expr]) -> Expr:
     shape = context.state.tensor(operand.tensor).shape
     return context.read(
         operand.tensor,
-        [Const(0) if size == 1 else at[label] for label, size in zip(operand.labels, shape, strict=True)],
+        [context.within(size, at[label]) for label, size in zip(operand.labels, shape, strict=True)],
     )
 
 

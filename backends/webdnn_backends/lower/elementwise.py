@@ -106,7 +106,7 @@ def _second(context: NodeContext, indices: tuple[Expr, ...], shift: int | None) 
     if shift is None:
         return context.broadcast(1, indices)
     shape = context.shape(1)
-    return context.element(1, [Const(0) if size == 1 else indices[shift + k] for k, size in enumerate(shape)])
+    return context.element(1, [context.within(size, indices[shift + k]) for k, size in enumerate(shape)])
 
 
 def number(context: NodeContext, value: float, index: int = 0) -> Const:

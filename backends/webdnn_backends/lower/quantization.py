@@ -179,7 +179,7 @@ def integer_matmul(context: NodeContext, i: Indices, a: int, b: int, a_zero: int
 
     def batch(shape: Shape) -> list[Expr]:
         dims = shape[:-2]
-        return [Const(0) if size == 1 else at for size, at in zip(dims, i[lead - len(dims) : lead], strict=True)]
+        return [context.within(size, at) for size, at in zip(dims, i[lead - len(dims) : lead], strict=True)]
 
     def zero(index: int, along: list[Expr], vector: Expr) -> list[Expr]:
         return zero_indices(context.shape(index), [vector, *along]) if context.has(index) else []

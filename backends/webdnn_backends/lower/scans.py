@@ -34,7 +34,7 @@ def around(context: NodeContext, axis: Dim, shape: Sequence[Dim]) -> tuple[Dim, 
 
 def _cumulative(name: str, op: Op, start: int) -> None:
     def lower(context: NodeContext) -> None:
-        given = context.integers(1)
+        given = context.integers(1, 1)
         if given is None:
             raise context.unsupported("an axis that is no single integer")
         shape, dtype = context.shape(0), context.dtype(0)

@@ -43,7 +43,7 @@ __all__: list[str] = []
 
 
 def _scalar_size(context: NodeContext, index: int, what: str) -> Dim:
-    found = context.integers(index)
+    found = context.integers(index, 1)
     if not found:
         raise context.unsupported(f"{what} of unknown size")
     return found[0]
