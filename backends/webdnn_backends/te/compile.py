@@ -16,6 +16,7 @@ from webdnn_backends.te.generic import GenericOptions, generic
 from webdnn_backends.te.implementation import Implement, Implementation, Layout, PackedConstant, ScheduleContext
 from webdnn_backends.te.layout import channels_last
 from webdnn_backends.te.packing import Constants
+from webdnn_backends.te.reuse import Reuse, Scheduled
 from webdnn_backends.te.tensors import (
     Call,
     Copy,
@@ -120,6 +121,29 @@ def _packed(packed: PackedConstant, constants: Mapping[str, npt.NDArray[Any]]) -
     return packed.pack(constants[packed.constant])
 
 
+def _scheduled(stage: Stage, context: ScheduleContext, target: Target) -> Scheduled:
+    """The target's own schedule of a stage, or the generic one."""
+    declined = ""
+    if target.implement is not None:
+        found = _objected(target.implement(stage, context), target)
+        if isinstance(found, Implementation):
+            return Scheduled(found)
+        declined = found if stage.hint is not None else ""
+    return Scheduled(Implementation((_placed(generic(stage, context, target.options), target),)), declined)
+
+
+def _objected(found: Implementation | str, target: Target) -> Implementation | str:
+    """What a fast schedule offers, unless the target cannot run it: the host runs only the generic schedule."""
+    if isinstance(found, str):
+        return found
+    reasons = (target.objection(call.kernel) for call in found.calls)
+    return next((reason for reason in reasons if reason is not None), found)
+
+
+def _placed(call: Call, target: Target) -> Call:
+    return replace(call, placed=target.objection(call.kernel) or "")
+
+
 class _Compiler:
     def __init__(self, program: TensorProgram, target: Target, layouts: dict[str, Layout]) -> None:
         self.program, self.target, self.layouts = program, target, layouts
@@ -131,6 +155,7 @@ class _Compiler:
         self.packed: dict[tuple[str, str], str] = {}
         self.made: dict[str, Callable[[], npt.NDArray[Any]]] = {}
         self.shaped = set(_shaped(program.items))
+        self.reuse = Reuse(partial(_scheduled, target=target))
 
     def add(self, item: Item) -> None:
         """Schedule one item."""
@@ -142,7 +167,7 @@ class _Compiler:
                 self.items.append(replace(item, body=self._block(body)))
                 return
         if not isinstance(item, Stage):
-            self._append(item)
+            self.items.append(_placed(item, self.target) if isinstance(item, Call) else item)
             return
         if self.tensors[item.output].elements == 0:
             return
@@ -150,15 +175,10 @@ class _Compiler:
             assert isinstance(item.hint, ReshapeHint), "only reshapes are views"
             self.aliases[item.output] = self.aliases.get(item.hint.x, item.hint.x)
             return
-        context = ScheduleContext(self.tensors, self.layouts, self.constants)
-        if self.target.implement is not None:
-            found = self._objected(self.target.implement(item, context))
-            if isinstance(found, Implementation):
-                self._implement(found)
-                return
-            if item.hint is not None:
-                self.declined[item.output] = found
-        self._append(generic(item, context, self.target.options))
+        found = self.reuse(item, ScheduleContext(self.tensors, self.layouts, self.constants))
+        if found.declined:
+            self.declined[item.output] = found.declined
+        self._implement(found.implementation)
 
     def _block(self, items: tuple[Item, ...]) -> tuple[Item, ...]:
         """Schedule the items of a branch or body."""
@@ -181,19 +201,12 @@ class _Compiler:
             and self.tensors[stage.hint.x].dtype is self.tensors[stage.output].dtype
         )
 
-    def _objected(self, found: Implementation | str) -> Implementation | str:
-        """What a fast schedule offers, unless the target cannot run it: the host runs only the generic schedule."""
-        if isinstance(found, str):
-            return found
-        reasons = (self.target.objection(call.kernel) for call in found.calls)
-        return next((reason for reason in reasons if reason is not None), found)
-
     def _implement(self, found: Implementation) -> None:
         for tensor in found.temporaries:
             self.tensors[tensor.name] = tensor
         names = {packed.tensor.name: self._pack(packed) for packed in found.packed}
         for call in found.calls:
-            self._append(replace(call, arguments=tuple(names.get(name, name) for name in call.arguments)))
+            self.items.append(replace(call, arguments=tuple(names.get(name, name) for name in call.arguments)))
 
     def _pack(self, packed: PackedConstant) -> str:
         key = (packed.constant, packed.key)
@@ -202,11 +215,6 @@ class _Compiler:
             self.tensors[packed.tensor.name] = packed.tensor
             self.made[packed.tensor.name] = partial(_packed, packed, self.constants)
         return self.packed[key]
-
-    def _append(self, item: Item) -> None:
-        if isinstance(item, Call):
-            item = replace(item, placed=self.target.objection(item.kernel) or "")
-        self.items.append(item)
 
     def finish(self, fusions: tuple[Fusion, ...]) -> CompiledProgram:
         """The compiled program with only the tensors that it uses."""

@@ -7,7 +7,7 @@ generic schedule takes the stage instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy.typing as npt
@@ -45,13 +45,12 @@ class ScheduleContext:
     """What a schedule may look at.
 
     tensors: by name. layouts: physical axis order of the tensors that are not row-major. constants: arrays of the
-    tensors that are. threads, relaxed: of the Wasm variants.
+    tensors that are, of which only shape and type may count.
     """
 
     tensors: Mapping[str, Tensor]
     layouts: Mapping[str, Layout]
     constants: Mapping[str, npt.NDArray[Any]]
-    options: Mapping[str, Any] = field(default_factory=dict)
 
     def layout(self, name: str) -> Layout:
         """The physical axis order of a tensor."""

@@ -69,9 +69,7 @@ def row_schedule(stage: Stage, context: ScheduleContext) -> Implementation | str
     if pieces is None:
         return Implementation((found.schedule(),))
     first, second, partial = pieces
-    context = ScheduleContext(
-        {**context.tensors, partial.name: partial}, context.layouts, context.constants, context.options
-    )
+    context = ScheduleContext({**context.tensors, partial.name: partial}, context.layouts, context.constants)
     calls = []
     for each in (first, second):
         rows = _rows(each, context, shortest=1)
