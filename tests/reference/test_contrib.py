@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from tests.reference.judge import agree, model, onnxruntime_outputs, reference_outputs
@@ -116,3 +117,22 @@ def test_errors_name_what_is_wrong() -> None:
     blank, router = np.zeros((1, 1, 1), np.uint8), f32(1, 1)
     with pytest.raises(UnsupportedOpError, match="quant_type"):
         run("QMoE", router, router, blank, None, None, blank, None, opset=1, domain=MS, quant_type="fp4")
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith(("sparse/prompt", "sparse/token"))])
+def test_sparse_attention_agrees_where_caches_are_updated_in_place(name: str) -> None:
+    case = CASES[name]
+    data = model(case.op, case.inputs, case.attributes, 1, case.outputs, case.domain)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    caches = {index: onnxruntime.OrtValue.ortvalue_from_numpy(case.inputs[index].copy()) for index in (3, 4)}
+    for index, value in enumerate(case.inputs):
+        if value is not None:
+            given = caches.get(index) or onnxruntime.OrtValue.ortvalue_from_numpy(value)
+            binding.bind_ortvalue_input(f"x{index}", given)
+    binding.bind_output("y0")
+    for index, cache in caches.items():
+        binding.bind_ortvalue_output(f"y{index - 2}", cache)
+    session.run_with_iobinding(binding)
+    for ours, theirs in zip(reference_outputs(data, case.inputs), binding.copy_outputs_to_cpu(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)

@@ -15,6 +15,6 @@ def test_every_schema_version_of_onnx_but_gradient_is_implemented() -> None:
 
 def test_operators_whose_absence_has_a_reason_are_absent() -> None:
     text = (DOCS / "reference.md").read_text(encoding="utf-8")
-    named = ("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch", "SparseAttention", "MaxpoolWithMask")
+    named = ("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch", "MaxpoolWithMask")
     assert set(named) <= set(missing_contrib())
     assert all(name in text for name in named)

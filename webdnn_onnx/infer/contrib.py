@@ -186,6 +186,15 @@ def group_query_attention(call: Call) -> list[Shape]:
     return [(batch, sequence, size * heads), present, present, scores]
 
 
+@shape_rule("SparseAttention", domain=_MS)
+def sparse_attention(call: Call) -> list[Shape]:
+    """[batch, sequence, hidden], and the buffers of keys and values."""
+    batch, sequence, hidden = call.ranked(0, 3)
+    heads, groups = call.number("num_heads", 1), call.number("kv_num_heads", 1)
+    width = hidden if call.has(1) else hidden // (heads + 2 * groups) * heads
+    return [(batch, sequence, width), call.ranked(3, 4), call.ranked(4, 4)]
+
+
 @shape_rule("BiasSplitGelu", domain=_MS)
 def bias_split_gelu(call: Call) -> list[Shape]:
     """Half of the last axis."""

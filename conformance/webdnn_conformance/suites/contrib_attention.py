@@ -221,4 +221,25 @@ def _grouped_caches(draw: Draw, common: dict[str, Any]) -> Iterator[Recipe]:
     yield Recipe("grouped/windowed/chunk", "GroupQueryAttention", inputs, window, (FLOAT,) * 3, judged=False)
 
 
-FAMILIES = (rotary, packed_projections, separate_projections, grouped_queries)
+def sparse(draw: Draw) -> Iterator[Recipe]:
+    """Blocks of 16 keys; two layouts, which heads take in turn. onnxruntime computes in place only, and entries of
+    several lengths not as the schema says."""
+    block, size, length = 16, 16, 64
+    rows = np.array([[0, 1, 3, 5, 8], [0, 1, 3, 6, 9]], np.int32)
+    columns = np.array([[0, 0, 1, 1, 2, 1, 2, 3, -1], [0, 0, 1, 0, 1, 2, 0, 2, 3]], np.int32)
+    common: dict[str, Any] = {"num_heads": 4, "kv_num_heads": 2, "sparse_block_size": block}
+    turns = draw.f32(length, size // 2)
+    for name, sequence, counts in (("prompt", 40, [40, 40]), ("token", 1, [50, 50]), ("ragged", 1, [35, 50])):
+        for packed in (False, True):
+            widths = [8 * size] if packed else [4 * size, 2 * size, 2 * size]
+            inputs: list[Any] = [draw.f32(2, sequence, width) for width in widths]
+            inputs += [None] * (3 - len(inputs))
+            past = [draw.f32(2, 2, length, size) for _ in range(2)]
+            inputs += [*past, rows, columns, np.array([max(counts)], np.int32), np.array(counts, np.int32)]
+            attributes = common | ({"do_rotary": 1} if packed else {"scale": 0.2})
+            inputs += [np.cos(turns), np.sin(turns)] if packed else []
+            full = f"sparse/{name}/{packed:d}"
+            yield Recipe(full, "SparseAttention", inputs, attributes, (FLOAT,) * 3, judged=False)
+
+
+FAMILIES = (rotary, packed_projections, separate_projections, grouped_queries, sparse)

@@ -20,7 +20,7 @@ from webdnn_reference.ops.attention_core import (
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.registry import op
 
-__all__ = ["group_query_attention", "ms_rotary_embedding"]
+__all__ = ["group_query_attention", "ms_rotary_embedding", "projections", "turned"]
 
 
 @op("RotaryEmbedding", 1, domain=MS)
@@ -51,11 +51,11 @@ def ms_rotary_embedding(
     if position_ids.size == 1 and position_ids.ndim <= 1:
         positions = scalar_int(position_ids, "position_ids") + np.arange(x.shape[2])
     positions = np.broadcast_to(positions, (x.shape[0], x.shape[2]))
-    y = _turned(x, positions, cos_cache, sin_cache, interleaved)
+    y = turned(x, positions, cos_cache, sin_cache, interleaved)
     return narrow(join_heads(y) if input.ndim == 3 else y, input)
 
 
-def _turned(x: Array, positions: Array, cos_cache: Array, sin_cache: Array, interleaved: int) -> Array:
+def turned(x: Array, positions: Array, cos_cache: Array, sin_cache: Array, interleaved: int) -> Array:
     """Heads [B, N, S, D] after rotary embedding at positions [B, S]. Raises ShapeError."""
     if positions.size and not 0 <= positions.min() <= positions.max() < len(cos_cache):
         raise ShapeError(f"rotary embedding: positions: expected 0..{len(cos_cache) - 1}, got up to {positions.max()}")
@@ -141,7 +141,7 @@ def group_query_attention(
     Rows that padding leaves unspecified are zero. Caches of 4-bit numbers have two in each uint8.
     Raises ShapeError, InvalidModelError.
     """
-    q, k, v = _projections(query, key, value, num_heads, kv_num_heads)
+    q, k, v = projections(query, key, value, num_heads, kv_num_heads)
     batch, _, sequence, size = q.shape
     total = scalar_int(total_sequence_length, "total_sequence_length")
     counts = seqlens_k.reshape(-1).astype(np.int64) + 1
@@ -160,7 +160,7 @@ def group_query_attention(
             given = position_ids.reshape(batch, -1) if position_ids.size >= batch else position_ids.reshape(1, -1)
             positions = position_ids.reshape(-1)[:1] + np.arange(sequence) if first_prompt else given
         positions = np.minimum(np.broadcast_to(positions, (batch, sequence)), len(cos_cache) - 1)
-        q, k = (_turned(x, positions, cos_cache, sin_cache, rotary_interleaved) for x in (q, k))
+        q, k = (turned(x, positions, cos_cache, sin_cache, rotary_interleaved) for x in (q, k))
     caches = [
         _Cache(query.dtype if past is None else past.dtype, None if kind == "NONE" else scales, kv_cache_bit_width or 8)
         for past, scales, kind in ((past_key, k_scale, k_quant_type), (past_value, v_scale, v_quant_type))
@@ -213,9 +213,10 @@ def group_query_attention(
     return narrow(join_heads(y), query), presents[0], presents[1], narrow(qk, query)
 
 
-def _projections(
+def projections(
     query: Array, key: Array | None, value: Array | None, heads: int, kv_heads: int
 ) -> tuple[Array, Array, Array]:
+    """Queries, keys and values as heads, from separate inputs or one packed one."""
     if key is None or value is None:
         packed = split_heads(widen(query), heads + 2 * kv_heads, "query")
         q, k, v = np.split(packed, [heads, heads + kv_heads], axis=1)
