@@ -113,6 +113,9 @@ def _print(found: Run, arguments: argparse.Namespace) -> None:
             print(f"    {rerun_command(result.id, outcome, arguments)}")
     else:
         print(_causes(failures))
+    for one in found.results:
+        for note in dict.fromkeys(item.message for item in one.outcomes if item.status == "pass" and item.message):
+            print(f"NOTE {one.id}: {note}")
     for problem in found.problems:
         print(f"PROBLEM {problem}")
     print(_summary(found))

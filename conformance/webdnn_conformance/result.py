@@ -32,8 +32,9 @@ BAD = frozenset({"fail", "error", "crash", "timeout", "unimplemented", "placed",
 class Outcome:
     """One case on one backend.
 
-    ulp, error: of the worst element against the reference. steps: compute steps of the program. placed: those that left
-    the backend, as (kernel, reason). adapter: the GPU. load_ms, run_ms: in the engine.
+    message: why it is no pass; of a pass, a note. ulp, error: of the worst element against the reference.
+    steps: compute steps of the program. placed: those that left the backend, as (kernel, reason). adapter: the GPU.
+    load_ms, run_ms: in the engine.
     """
 
     backend: str

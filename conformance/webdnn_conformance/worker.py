@@ -94,7 +94,7 @@ class Worker:
                 kernel, reason = before.placed[0]
                 outcomes[name] = replace(before, status="placed", message=f"{kernel}: {reason}")
             else:
-                outcomes[name] = replace(before, status=status, message=finding.message)
+                outcomes[name] = replace(before, status=status, message=finding.message or before.message)
         final = tuple(expect(outcomes[name], self.expectations[name], case.id) for name in self.options.backends)
         detail = ""
         if self._details is not None:
@@ -130,6 +130,9 @@ class Worker:
                 ran, made = self._engine_outcomes(case, bundle, [name])
                 outcomes |= ran
                 outputs |= made
+            if len(outputs) == len(backends):  # nothing to blame it on
+                again = f"ran only at the second attempt, the first ended with: {error}"
+                outcomes = {name: replace(outcome, message=again) for name, outcome in outcomes.items()}
             return outcomes, outputs
         order = [port["name"] for port in bundle.manifest["outputs"]]
         outcomes, outputs = {}, {}

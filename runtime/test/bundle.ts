@@ -1,12 +1,16 @@
 // Tiny bundles, written by hand: what the compiler would make of  y = x * w + x  and variations of it.
 
 import { createHash } from "node:crypto";
-import { mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { afterAll } from "vitest";
 import type { Buffer as ModelBuffer, Manifest, Program } from "../src/manifest.ts";
 import { assemble } from "./wasm-assembler.ts";
+
+const written: string[] = [];
+afterAll(() => Promise.all(written.splice(0).map((folder) => rm(folder, { recursive: true }))));
 
 export type Content = Record<string, string | Uint8Array>;
 
@@ -108,6 +112,7 @@ export function bundleFiles(
 /** Writes files to a fresh folder and returns its URL. */
 export async function writeBundle(files: Content = bundleFiles()): Promise<URL> {
   const folder = await mkdtemp(join(tmpdir(), "webdnn-"));
+  written.push(folder);
   await Promise.all(Object.entries(files).map(([name, content]) => writeFile(join(folder, name), content)));
   await writeFile(join(folder, "package.json"), '{"type":"module"}');
   return pathToFileURL(`${folder}/`);

@@ -15,6 +15,8 @@ from tests.conformance.models import ADD, EVERY, MUL, pack_of, run
 from webdnn_conformance.pool import run_in_processes
 from webdnn_conformance.worker import Options
 from webdnn_onnx.cli import main
+from webdnn_onnx.engines.node import NodeEngine
+from webdnn_onnx.errors import BackendError
 
 
 def test_processes_give_what_one_process_gives(tmp_path: Path) -> None:
@@ -48,6 +50,22 @@ def test_a_case_that_the_engine_does_not_survive_is_blamed_with_its_backend(
     found = run(tmp_path, ADD, MUL)
     states = {(one.id, outcome.backend): outcome.status for one in found.results for outcome in one.outcomes}
     assert states == {(ADD, "js"): "crash", (ADD, "wasm"): "pass", (MUL, "js"): "pass", (MUL, "wasm"): "pass"}
+
+
+def test_a_crash_that_does_not_happen_again_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange, crashes = NodeEngine.exchange, ["node: exited with -9"]
+
+    def flaky(engine: NodeEngine, message: bytes, *, timeout: float = 30.0) -> bytes:
+        if crashes:
+            raise BackendError(crashes.pop())
+        return exchange(engine, message, timeout=timeout)
+
+    monkeypatch.setattr(NodeEngine, "exchange", flaky)
+    found = run(tmp_path, ADD, MUL)
+    assert not found.failed
+    notes = {(one.id, outcome.backend): outcome.message for one in found.results for outcome in one.outcomes}
+    assert "second attempt, the first ended with: node: exited with -9" in notes[ADD, "js"]
+    assert notes[MUL, "js"] == ""
 
 
 def test_an_interrupt_reports_what_is_done() -> None:

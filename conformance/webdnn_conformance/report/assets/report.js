@@ -301,6 +301,7 @@ function detail(one, record) {
   const parts = [];
   record.sets.forEach((set, number) => {
     parts.push(el("h3", {}, record.sets.length > 1 ? `Data set ${number}` : "Values"));
+    parts.push(el("p", { class: "quiet" }, "Marked: elements that are not the reference's to the last bit, within the tolerance or not."));
     const rows = Object.entries(set.inputs).map(([name, value]) => valueRow(`input ${name}`, value));
     const names = record.names.length ? record.names : Object.keys(Object.values(set.outputs)[0] ?? {});
     names.forEach((name, index) => {
