@@ -17,6 +17,7 @@ from webdnn_backends.te.implementation import Implement, Implementation, Layout,
 from webdnn_backends.te.layout import channels_last
 from webdnn_backends.te.packing import Constants
 from webdnn_backends.te.reuse import Reuse, Scheduled
+from webdnn_backends.te.split import split
 from webdnn_backends.te.tensors import (
     Call,
     Copy,
@@ -77,6 +78,8 @@ def compile_program(program: TensorProgram, target: Target) -> CompiledProgram:
     """The program fused, laid out and scheduled for a target."""
     fusions: list[Fusion] = []
     program = fuse(widen(program), target.policy, fusions)
+    if target.policy.split:
+        program = split(program, target.policy.tensors)
     layouts = channels_last(program) if target.channels_last else {}
     compiler = _Compiler(program, target, layouts)
     for item in program.items:

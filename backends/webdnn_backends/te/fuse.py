@@ -39,11 +39,12 @@ __all__ = ["Fusion", "Policy", "fuse"]
 
 @dataclass(frozen=True)
 class Policy:
-    """What a target allows. tensors: how many distinct tensors a stage may read. size: how many nodes its body may
-    have."""
+    """What a target allows. tensors: how many distinct tensors a fused stage may read. size: how many nodes its body
+    may have. split: whether stages that read more than `tensors` by themselves are split, since no kernel may."""
 
     tensors: int = 7
     size: int = 400
+    split: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ __all__ = ["TARGET", "emit"]
 
 TARGET = Target(
     "webgpu",
-    Policy(tensors=DEFAULT.max_storage_buffers_per_shader_stage - 1),
+    Policy(tensors=DEFAULT.max_storage_buffers_per_shader_stage - 1, split=True),
     GenericOptions(lanes=1, parallel=True),
     channels_last=True,
     implement=implement,
