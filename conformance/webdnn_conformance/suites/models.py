@@ -21,11 +21,11 @@ _HIGHEST = 64
 _GIVEN_RTOL, _GIVEN_ATOL = 1e-3, 1e-4
 
 
-def cases(folder: Path) -> Iterator[Case]:
+def cases(folder: Path, pattern: str = "*.onnx") -> Iterator[Case]:
     """One case per .onnx file below a folder; symbolic dimensions take two sizes without another conversion."""
     listed = tomllib.loads(Path(__file__).with_name("models.toml").read_text())["model"]
     recipes: dict[str, Mapping[str, Any]] = {entry["file"]: entry for entry in listed}
-    for path in sorted(folder.rglob("*.onnx")):
+    for path in sorted(folder.rglob(pattern)):
         relative = path.relative_to(folder)
         model = onnx.load(path)
         files = {entry.relative_to(path.parent).as_posix(): entry.read_bytes() for entry in path.parent.glob("*/*.pb")}
