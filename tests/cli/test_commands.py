@@ -72,6 +72,7 @@ def test_check_fails_a_bundle_with_a_planted_error(bundle: Bundle, capsys: pytes
     assert main(["check", str(bundle(error=0.01)), "--engine", "node", "--json"]) == 1
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["passed"] is False
+    assert {"backend", "loadMs", "runMs", "placement", "notes"} <= set(result["info"])
     (output,) = result["outputs"]
     assert output["error"] == pytest.approx(0.01, rel=1e-3)
     assert "expected" in output["reason"]

@@ -13,6 +13,7 @@ from webdnn_onnx.cli.bundle import Manifest, Port, find_source, read_manifest
 from webdnn_onnx.cli.compare import Comparison, compare_outputs, relative_tolerance
 from webdnn_onnx.cli.inputs import given_inputs, seeded_inputs
 from webdnn_onnx.cli.limits import index_limits
+from webdnn_onnx.cli.outputs import run_facts
 from webdnn_onnx.cli.progress import Progress
 from webdnn_onnx.cli.session import open_from
 from webdnn_onnx.cli.table import format_table
@@ -117,7 +118,7 @@ def _facts(results: list[BackendResult]) -> list[dict[str, Any]]:
             "passed": result.passed,
             "error": result.error,
             "outputs": [{**asdict(item), "passed": item.passed} for item in result.comparisons],
-            "info": None if result.info is None else asdict(result.info),
+            "info": None if result.info is None else run_facts(result.info),
         }
         for result in results
     ]

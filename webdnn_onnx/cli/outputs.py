@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.engines import RunValue
+from webdnn_onnx.engines import RunInfo, RunValue
 from webdnn_onnx.errors import OutputError
 
-__all__ = ["print_outputs", "save_outputs", "summaries"]
+__all__ = ["print_outputs", "run_facts", "save_outputs", "summaries"]
 
 _SHOWN = 8
 
@@ -33,6 +33,19 @@ def print_outputs(outputs: Mapping[str, RunValue]) -> None:
 def summaries(outputs: Mapping[str, RunValue]) -> dict[str, Any]:
     """Each output as JSON: dtype, shape, the first values."""
     return {name: _summary(value) for name, value in outputs.items()}
+
+
+def run_facts(info: RunInfo) -> dict[str, Any]:
+    """What was observed of a run, as JSON."""
+    return {
+        "backend": info.backend,
+        "adapter": info.adapter,
+        "threads": info.threads,
+        "loadMs": info.load_ms,
+        "runMs": list(info.run_ms),
+        "placement": list(info.placement),
+        "notes": list(info.notes),
+    }
 
 
 def save_outputs(path: Path, outputs: Mapping[str, RunValue]) -> None:

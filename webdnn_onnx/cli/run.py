@@ -8,7 +8,7 @@ import statistics
 
 from webdnn_onnx.cli.bundle import read_manifest
 from webdnn_onnx.cli.inputs import given_inputs, seeded_inputs
-from webdnn_onnx.cli.outputs import print_outputs, save_outputs, summaries
+from webdnn_onnx.cli.outputs import print_outputs, run_facts, save_outputs, summaries
 from webdnn_onnx.cli.session import open_from
 from webdnn_onnx.report.units import format_ms
 
@@ -27,16 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         save_outputs(arguments.output, outputs)
     if arguments.json:
-        facts = {
-            "backend": info.backend,
-            "adapter": info.adapter,
-            "threads": info.threads,
-            "loadMs": info.load_ms,
-            "runMs": list(info.run_ms),
-            "placement": list(info.placement),
-            "outputs": summaries(outputs),
-        }
-        print(json.dumps(facts))
+        print(json.dumps({**run_facts(info), "outputs": summaries(outputs)}))
         return 0
     where = ", ".join(part for part in (info.adapter, f"{info.threads} threads" if info.threads > 1 else "") if part)
     print(f"{info.backend}{f' ({where})' if where else ''}: load {format_ms(info.load_ms)}, {_latency(info.run_ms)}")
