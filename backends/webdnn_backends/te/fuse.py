@@ -33,6 +33,7 @@ from webdnn_backends.te.tensors import (
     nested,
     results,
 )
+from webdnn_onnx.symbolic import product
 
 __all__ = ["Fusion", "Policy", "fuse"]
 
@@ -213,7 +214,26 @@ def _reduction_objection(
         return "its schedule computes whole tensors"
     if axes[: len(names)] != names:
         return "rows are not the outer axes"
+    if _is_wider([axis for axis in consumer.axes if axis.name not in names], producer):
+        return "the rows are wider than what is reduced: few would compute much"
     return None
+
+
+_WIDER = 8
+
+
+def _is_wider(rest: Sequence[Axis], producer: Stage) -> bool:
+    """Whether a row has far more elements than any of the producer's reductions; judged by the number of axes where
+    sizes are symbols."""
+    row = product([axis.extent for axis in rest])
+    sums = [[axis for axis in reduce.axes if axis.extent != 1] for reduce in producer.reductions]
+    sizes = [product([axis.extent for axis in axes]) for axes in sums]
+    if row in sizes:
+        return False
+    known = [reduced for reduced in sizes if isinstance(reduced, int)]
+    if isinstance(row, int) and len(known) == len(sizes):
+        return all(row > _WIDER * reduced for reduced in known)
+    return all(sum(axis.extent != 1 for axis in rest) > len(axes) for axes in sums)
 
 
 def _places(body: Expr, tensor: str) -> list[tuple[tuple[Axis, ...], tuple[Expr, ...]]]:

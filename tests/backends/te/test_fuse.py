@@ -175,3 +175,13 @@ def test_symbolic_sizes_are_kernel_parameters(sizes: tuple[int, int]) -> None:
     expected = Interpreter(content, float64=True).run(feeds)["y"]
     (got,) = run(content, feeds, "vector")
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sum_does_not_join_rows_far_wider_than_itself() -> None:
+    nodes = [node("ReduceSum", ["x", "axes"], ["a"], keepdims=0), node("Sub", ["z", "a"], ["y"])]
+    content = model(nodes, {"x": [2, 5], "z": [9, 64, 2]}, ["y"], {"axes": np.array([1], np.int64)})
+    assert len(kernels(content)) == 2
+    nodes = [node("ReduceSum", ["x", "axes"], ["a"]), node("Sub", ["z", "a"], ["y"])]
+    wide = model(nodes, {"x": [2, 5], "z": [2, 640]}, ["y"], {"axes": np.array([1], np.int64)})
+    narrow = model(nodes, {"x": [2, 5], "z": [2, 5]}, ["y"], {"axes": np.array([1], np.int64)})
+    assert (len(kernels(wide)), len(kernels(narrow))) == (2, 1)

@@ -13,20 +13,13 @@ var<private> infinity_bits: u32 = 0x7f800000u;
 
 fn is_nanx4(v: vec4<f32>) -> vec4<bool> { return (bitcast<vec4<u32>>(v) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u); }
 
-fn shl_i32x4(a: vec4<i32>, b: vec4<i32>) -> vec4<i32> {
-  let count = bitcast<vec4<u32>>(b);
-  return select(vec4<i32>(0), a << (count & vec4<u32>(31u)), count < vec4<u32>(32u));
-}
-
-fn shr_i32x4(a: vec4<i32>, b: vec4<i32>) -> vec4<i32> { return a >> min(bitcast<vec4<u32>>(b), vec4<u32>(31u)); }
-
 fn exp_f32x4(x: vec4<f32>) -> vec4<f32> {
   let n: vec4<f32> = round(x * vec4<f32>(1.442695f));
   let r: vec4<f32> = fma(n, vec4<f32>(-1.4286068e-06f), fma(n, vec4<f32>(-0.69314575f), x));
   let p: vec4<f32> = fma(fma(fma(fma(fma(fma(fma(vec4<f32>(0.0001984127f), r, vec4<f32>(0.0013888889f)), r, vec4<f32>(0.008333334f)), r, vec4<f32>(0.041666668f)), r, vec4<f32>(0.16666667f)), r, vec4<f32>(0.5f)), r, vec4<f32>(1f)), r, vec4<f32>(1f));
   let whole: vec4<i32> = i32_of_f32x4(n);
-  let half: vec4<i32> = shr_i32x4(whole, vec4<i32>(1));
-  return select(select(p * bitcast<vec4<f32>>(shl_i32x4(half + vec4<i32>(127), vec4<i32>(23))) * bitcast<vec4<f32>>(shl_i32x4(whole - half + vec4<i32>(127), vec4<i32>(23))), vec4<f32>(bitcast<f32>(infinity_bits)), x > vec4<f32>(88.72284f)), vec4<f32>(0f), x < vec4<f32>(-104f));
+  let half: vec4<i32> = whole >> vec4<u32>(1u);
+  return select(select(p * bitcast<vec4<f32>>((half + vec4<i32>(127)) << vec4<u32>(23u)) * bitcast<vec4<f32>>((whole - half + vec4<i32>(127)) << vec4<u32>(23u)), vec4<f32>(bitcast<f32>(infinity_bits)), x > vec4<f32>(88.72284f)), vec4<f32>(0f), x < vec4<f32>(-104f));
 }
 
 @compute @workgroup_size(16, 1, 1)
