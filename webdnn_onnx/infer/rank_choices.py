@@ -7,7 +7,7 @@ everything is known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -95,8 +95,19 @@ class _Writing:
             return self.make("Squeeze", [source], output, {"axes": tuple(axes)})
         return self.make("Squeeze", [source, self.constant(axes)], output)
 
-    def choose(self, condition: str, then: Graph, otherwise: Graph, output: str = "") -> str:
-        return self.add("If", [condition], output, then_branch=then, else_branch=otherwise)
+    def branch(self, condition: str, then: Graph, otherwise: Graph, output: str = "") -> Node:
+        return self.make("If", [condition], output, {"then_branch": then, "else_branch": otherwise})
+
+    def choose(self, tests: Sequence[str], cases: Sequence[int], write: Callable[..., list[Node]]) -> None:
+        """What `write` makes of the first case whose test holds, or of the last case."""
+        output = self.node.outputs[0]
+        if not tests:
+            self.nodes += write(cases[0], output)
+            return
+        rest = _graph(*write(cases[-1]))
+        for place in range(len(tests) - 1, 0, -1):
+            rest = _graph(self.branch(tests[place], _graph(*write(cases[place])), rest))
+        self.nodes.append(self.branch(tests[0], _graph(*write(cases[0])), rest, output))
 
 
 def _graph(*nodes: Node) -> Graph:
@@ -121,6 +132,9 @@ def _written(node: Node, types: Mapping[str, Type | None]) -> _Writing | None:
     shape = _shape(types, node.inputs[0])
     if node.op == "Squeeze" and not node.input(1) and "axes" not in node.attributes:
         return None if shape is None or declared is not None else _squeeze(node, shape)
+    if node.op in ("GatherND", "ScatterND"):
+        updates = _shape(types, node.input(2)) if node.op == "ScatterND" else None
+        return _by_depth(node, shape, _shape(types, node.inputs[1]), len(updates) if updates is not None else declared)
     return _by_length(node, types, declared) if node.op in _LISTS else None
 
 
@@ -144,7 +158,9 @@ def _squeeze(node: Node, shape: Shape) -> _Writing | None:
         is_one = writing.add("Equal", [size, one])
         last = (place, axis) == symbolic[0]
         then, otherwise = writing.squeezed(current, [place]), writing.make("Identity", [current])
-        current = writing.choose(is_one, _graph(then), _graph(otherwise), node.outputs[0] if last else "")
+        chosen = writing.branch(is_one, _graph(then), _graph(otherwise), node.outputs[0] if last else "")
+        writing.nodes.append(chosen)
+        current = chosen.outputs[0]
     return writing
 
 
@@ -155,7 +171,7 @@ def _by_length(node: Node, types: Mapping[str, Type | None], declared: int | Non
     if not lists or any(shape is None or len(shape) != 1 or isinstance(shape[0], int) for shape in shapes):
         return None
     source = _shape(types, node.inputs[0])
-    lengths = _lengths(node.op, None if source is None else len(source), declared)
+    lengths = _lengths(node, None if source is None else len(source), declared)
     if not lengths:
         return None
     writing = _Writing(node)
@@ -174,24 +190,51 @@ def _by_length(node: Node, types: Mapping[str, Type | None], declared: int | Non
             inputs[index] = nodes[-1].outputs[0]
         return [*nodes, writing.make(node.op, inputs, output, node.attributes)]
 
-    if not tests:
-        writing.nodes += with_length(lengths[0], node.outputs[0])
-        return writing
-    rest = _graph(*with_length(lengths[-1]))
-    for test, length in reversed([*zip(tests, lengths, strict=False)][1:]):
-        branches: dict[str, Attribute] = {"then_branch": _graph(*with_length(length)), "else_branch": rest}
-        rest = _graph(writing.make("If", [test], attributes=branches))
-    writing.choose(tests[0], _graph(*with_length(lengths[0])), rest, node.outputs[0])
+    writing.choose(tests, lengths, with_length)
     return writing
 
 
-def _lengths(op: str, rank: int | None, declared: int | None) -> list[int]:
+def _by_depth(node: Node, shape: Shape | None, indices: Shape | None, rank: int | None) -> _Writing | None:
+    """One branch for every depth that the indices may have: the size of their last axis. rank: of the slices, which
+    are the updates or the output, where it is known."""
+    if shape is None or not indices or isinstance(indices[-1], int):
+        return None
+    batch = node.attributes.get("batch_dims", 0)
+    most = len(shape) - (batch if isinstance(batch, int) else 0)
+    depths = range(1, most + 1)
+    if rank is not None:
+        only = most + len(indices) - 1 - rank
+        depths = range(only, only + 1)
+    if not depths or depths[0] < 1:
+        return None
+    writing = _Writing(node)
+    sizes = writing.add("Shape", [node.inputs[1]])
+    last = writing.add("Gather", [sizes, writing.constant(len(indices) - 1)]) if len(depths) > 1 else ""
+    lead = writing.add("Gather", [sizes, writing.constant(range(len(indices) - 1))])
+    tests = [writing.add("Equal", [last, writing.constant(depth)]) for depth in depths[:-1]]
+
+    def with_depth(depth: int, output: str = "") -> list[Node]:
+        whole = writing.make("Concat", [lead, writing.constant([depth])], attributes={"axis": 0})
+        known = writing.make("Reshape", [node.inputs[1], whole.outputs[0]])
+        inputs = (node.inputs[0], known.outputs[0], *node.inputs[2:])
+        return [whole, known, writing.make(node.op, inputs, output, node.attributes)]
+
+    writing.choose(tests, depths, with_depth)
+    return writing
+
+
+def _lengths(node: Node, rank: int | None, declared: int | None) -> list[int]:
     """The lengths that the lists may have. rank: of input 0; declared: of the output; None where unknown."""
+    op = node.op
     if op in ("Reshape", "ConstantOfShape"):
         return [*range(_MOST_RANK + 1)] if declared is None else [declared]
     if op == "AffineGrid":
         return [4, 5]
     if op == "Col2Im":
+        for name, places in (("pads", 2), ("strides", 1), ("dilations", 1)):
+            given = node.attributes.get(name)
+            if isinstance(given, tuple):
+                return [len(given) // places]
         return [1, 2, 3]
     if rank is None:
         return []

@@ -73,16 +73,23 @@ def scaled(x: Expr, factor: float) -> Expr:
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window over the spatial axes: sizes, strides, dilations, begin and end pads per axis."""
+    """A sliding window over the spatial axes: sizes, strides, dilations, begin and end pads per axis. ceil: the last
+    window may reach behind the padding."""
 
-    kernel: tuple[int, ...]
+    kernel: tuple[Dim, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     pads: tuple[tuple[Dim, Dim], ...]
+    ceil: bool = False
 
     @property
     def static(self) -> bool:
-        return all(isinstance(pad, int) for pair in self.pads for pad in pair)
+        return all(isinstance(size, int) for size in (*self.kernel, *(pad for pair in self.pads for pad in pair)))
+
+    @property
+    def integer_kernel(self) -> tuple[int, ...]:
+        """The sizes where they are known at compile time."""
+        return tuple(int(str(size)) for size in self.kernel)
 
     @property
     def integer_pads(self) -> tuple[tuple[int, int], ...]:
@@ -98,12 +105,12 @@ class Window:
         """Whether some window reaches outside an axis of the given size."""
         begin, end = self.pads[axis]
         reach = (self.kernel[axis] - 1) * self.dilations[axis]
-        if begin != 0 or not isinstance(size, int) or not isinstance(outputs, int):
-            return not (begin == 0 and end == 0)
+        if begin != 0 or not (isinstance(size, int) and isinstance(outputs, int) and isinstance(reach, int)):
+            return self.ceil or not (begin == 0 and end == 0)
         return (outputs - 1) * self.strides[axis] + reach >= size
 
 
-def window(context: NodeContext, kernel: tuple[int, ...], spatial: Sequence[Dim], outputs: Sequence[Dim]) -> Window:
+def window(context: NodeContext, kernel: tuple[Dim, ...], spatial: Sequence[Dim], outputs: Sequence[Dim]) -> Window:
     """The window of a convolution or pooling node, auto_pad resolved."""
     rank = len(kernel)
     strides = context.attribute("strides", (1,) * rank)
@@ -122,7 +129,7 @@ def window(context: NodeContext, kernel: tuple[int, ...], spatial: Sequence[Dim]
             pads.append((0, 0))
         else:
             pads.append((given[axis], given[axis + rank]))
-    return Window(kernel, strides, dilations, tuple(pads))
+    return Window(kernel, strides, dilations, tuple(pads), bool(context.attribute("ceil_mode", 0)))
 
 
 @lowering("Conv")
@@ -135,13 +142,13 @@ def convolution(context: NodeContext) -> tuple[Callable[[Indices], Expr], ConvHi
     """The element of Conv on the first three inputs, and what a fast schedule may rely on."""
     x_shape, w_shape, out = context.shape(0), context.shape(1), context.output().shape
     group = context.attribute("group", 1)
-    kernel = tuple(_static(context, size) for size in w_shape[2:])
+    kernel = w_shape[2:]
     span = window(context, kernel, x_shape[2:], out[2:])
-    depth, width = w_shape[1], _static(context, w_shape[0]) // group
+    depth, width = w_shape[1], w_shape[0] // group
 
     def body(i: Indices) -> Expr:
         def product(k: Indices) -> Expr:
-            channel = k[0] if group == 1 else add(mul(floor_div(i[1], width), build.dim(depth)), k[0])
+            channel = k[0] if group == 1 else add(mul(floor_div(i[1], build.dim(width)), build.dim(depth)), k[0])
             x = padded(context, i, k[1:], channel, span, like_zero(context))
             return apply(Op.MUL, x, context.element(1, [i[1], *k]))
 
@@ -151,7 +158,13 @@ def convolution(context: NodeContext) -> tuple[Callable[[Indices], Expr], ConvHi
     hint = None
     if span.static:
         hint = ConvHint(
-            context.name(0), context.name(1), kernel, span.strides, span.dilations, span.integer_pads, group
+            context.name(0),
+            context.name(1),
+            span.integer_kernel,
+            span.strides,
+            span.dilations,
+            span.integer_pads,
+            group,
         )
     return body, hint
 
@@ -159,12 +172,6 @@ def convolution(context: NodeContext) -> tuple[Callable[[Indices], Expr], ConvHi
 def like_zero(context: NodeContext) -> Expr:
     """Zero in the type that the first input computes in."""
     return const(0, compute_type(context.dtype(0)))
-
-
-def _static(context: NodeContext, size: Dim) -> int:
-    if isinstance(size, int):
-        return size
-    raise context.unsupported(f"a weight of unknown size {size}")
 
 
 def padded(context: NodeContext, i: Indices, offsets: Indices, channel: Expr, span: Window, fill: Expr) -> Expr:
@@ -185,16 +192,16 @@ def padded(context: NodeContext, i: Indices, offsets: Indices, channel: Expr, sp
 def _conv_transpose(context: NodeContext) -> None:
     x_shape, w_shape, out = context.shape(0), context.shape(1), context.output().shape
     group = context.attribute("group", 1)
-    kernel = tuple(_static(context, size) for size in w_shape[2:])
+    kernel = w_shape[2:]
     rank = len(kernel)
     strides = context.attribute("strides", (1,) * rank)
     dilations = context.attribute("dilations", (1,) * rank)
     begins = conv_transpose_begins(context, kernel, strides, dilations)
-    depth, width = _static(context, w_shape[0]) // group, w_shape[1]
+    depth, width = w_shape[0] // group, w_shape[1]
 
     def body(i: Indices) -> Expr:
         def product(k: Indices) -> Expr:
-            channel = k[0] if group == 1 else add(mul(floor_div(i[1], build.dim(width)), depth), k[0])
+            channel = k[0] if group == 1 else add(mul(floor_div(i[1], build.dim(width)), build.dim(depth)), k[0])
             own = i[1] if group == 1 else build.floor_mod(i[1], build.dim(width))
             inside: Expr = build.TRUE
             at: list[Expr] = []
@@ -218,7 +225,7 @@ def _conv_transpose(context: NodeContext) -> None:
 
 
 def conv_transpose_begins(
-    context: NodeContext, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
+    context: NodeContext, kernel: Sequence[Dim], strides: tuple[int, ...], dilations: tuple[int, ...]
 ) -> list[Dim]:
     """The begin pads of a ConvTranspose, from pads, auto_pad or output_shape."""
     rank = len(kernel)
@@ -262,7 +269,7 @@ def _minimum(dtype: DType) -> int:
 def _pool_hint(context: NodeContext, kind: str, span: Window) -> PoolHint | None:
     if not span.static:
         return None
-    return PoolHint(kind, context.name(0), span.kernel, span.strides, span.dilations, span.integer_pads)
+    return PoolHint(kind, context.name(0), span.integer_kernel, span.strides, span.dilations, span.integer_pads)
 
 
 @lowering("AveragePool")

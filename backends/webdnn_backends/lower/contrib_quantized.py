@@ -357,7 +357,7 @@ def _dynamic_matmul(context: NodeContext) -> None:
     def body(i: Indices) -> Expr:
         def parameter(index: int) -> Expr:
             along = [i[-1], *i[:-2], Const(0), i[-1]]
-            return context.element(index, zero_indices(context.shape(index), along))
+            return context.element(index, zero_indices(context, context.shape(index), along))
 
         def term(k: Indices) -> Expr:
             x = build.sub(

@@ -68,12 +68,14 @@ def parameter_indices(context: NodeContext, index: int, i: Indices) -> list[Expr
     rank = context.rank(0)
     if not shape or (len(shape) == 1 and shape[0] == 1 and not (rank == 1 and context.attribute("block_size", 0))):
         return [Const(0)] * len(shape)
-    axis = context.axis(context.attribute("axis", 1), rank)
-    if len(shape) == 1 and rank != 1:
-        return [i[axis]]
-    block = context.attribute("block_size", 0)
+    given, block = context.attribute("axis", 1), context.attribute("block_size", 0)
+    if len(shape) == 1 and not block and not -rank <= given < rank:
+        return [Const(0)]  # one number, whatever the axis says
+    axis = context.axis(given, rank)
+    if len(shape) == 1 and (rank != 1 or not block):
+        return [context.within(shape[0], i[axis])]
     if not block:
-        return [i[axis]] if len(shape) == 1 else list(i)
+        return list(i)
     return [floor_div(at, block) if k == axis else at for k, at in enumerate(i)]
 
 
@@ -161,13 +163,13 @@ def centred(context: NodeContext, index: int, zero: int, at: Sequence[Expr], whe
     return apply(Op.SUB, x, _signed(context.element(zero, where)))
 
 
-def zero_indices(shape: Shape, along: Sequence[Expr]) -> list[Expr]:
+def zero_indices(context: NodeContext, shape: Shape, along: Sequence[Expr]) -> list[Expr]:
     """Indices of a zero point or scale that is a scalar, one number, or has dimensions like the operand's."""
     if all(size == 1 for size in shape):
         return [Const(0)] * len(shape)
     if len(shape) == 1:
-        return [along[0]]
-    return [Const(0) if size == 1 else at for size, at in zip(shape, along[1:], strict=True)]
+        return [context.within(shape[0], along[0])]
+    return [context.within(size, at) for size, at in zip(shape, along[1:], strict=True)]
 
 
 def integer_matmul(context: NodeContext, i: Indices, a: int, b: int, a_zero: int, b_zero: int) -> Expr:
@@ -182,7 +184,7 @@ def integer_matmul(context: NodeContext, i: Indices, a: int, b: int, a_zero: int
         return [context.within(size, at) for size, at in zip(dims, i[lead - len(dims) : lead], strict=True)]
 
     def zero(index: int, along: list[Expr], vector: Expr) -> list[Expr]:
-        return zero_indices(context.shape(index), [vector, *along]) if context.has(index) else []
+        return zero_indices(context, context.shape(index), [vector, *along]) if context.has(index) else []
 
     def product(k: Indices) -> Expr:
         at_a = [*batch(left), m, k[0]] if m is not None else [k[0]]
@@ -201,7 +203,7 @@ def _matmul_integer(context: NodeContext) -> None:
 
 def integer_conv(context: NodeContext, i: Indices, x: int, w: int, x_zero: int, w_zero: int) -> Expr:
     """Element `i` of the convolution of quantized tensors, each less its zero point, which is also the padding."""
-    kernel = tuple(size for size in context.shape(w)[2:] if isinstance(size, int))
+    kernel = context.shape(w)[2:]
     spatial, outputs = context.shape(x)[2:], context.output().shape[2:]
     span = window(context, kernel, spatial, outputs)
     group = context.attribute("group", 1)
@@ -221,7 +223,7 @@ def integer_conv(context: NodeContext, i: Indices, x: int, w: int, x_zero: int, 
         x_at = [i[0], channel, *at]
         where = [Const(0)] * context.rank(x_zero) if context.has(x_zero) else []
         value = build.select(inside, centred(context, x, x_zero, x_at, where), Const(0))
-        filter_zero = zero_indices(context.shape(w_zero), [i[1], i[1], *k]) if context.has(w_zero) else []
+        filter_zero = zero_indices(context, context.shape(w_zero), [i[1], i[1], *k]) if context.has(w_zero) else []
         return apply(Op.MUL, value, centred(context, w, w_zero, [i[1], *k], filter_zero))
 
     return context.sum([context.shape(w)[1], *kernel], product)
@@ -278,8 +280,8 @@ def _qlinear_matmul(context: NodeContext) -> None:
 
     def body(i: Indices) -> Expr:
         total = integer_matmul(context, i, 0, 3, 2, 5)
-        rows = zero_indices(context.shape(1), [_row(i), *i[:-1], Const(0)])
-        columns = zero_indices(context.shape(4), [i[-1], *i[:-2], Const(0), i[-1]])
+        rows = zero_indices(context, context.shape(1), [_row(i), *i[:-1], Const(0)])
+        columns = zero_indices(context, context.shape(4), [i[-1], *i[:-2], Const(0), i[-1]])
         return requantized(context, total, [(1, rows), (4, columns)], 6, 7, dtype)
 
     context.emit(body)
@@ -289,8 +291,8 @@ def _qlinear_matmul(context: NodeContext) -> None:
 def _matmul_to_float(context: NodeContext) -> None:
     def body(i: Indices) -> Expr:
         total = cast(DType.FLOAT32, integer_matmul(context, i, 0, 1, 4, 5))
-        a_scale = context.element(2, zero_indices(context.shape(2), [_row(i), *i[:-1], Const(0)]))
-        b_scale = context.element(3, zero_indices(context.shape(3), [i[-1], *i[:-2], Const(0), i[-1]]))
+        a_scale = context.element(2, zero_indices(context, context.shape(2), [_row(i), *i[:-1], Const(0)]))
+        b_scale = context.element(3, zero_indices(context, context.shape(3), [i[-1], *i[:-2], Const(0), i[-1]]))
         value = apply(Op.MUL, total, apply(Op.MUL, a_scale, b_scale))
         return apply(Op.ADD, value, context.element(6, [i[-1]])) if context.has(6) else value
 

@@ -162,6 +162,14 @@ def _turn(left: Expr, right: Expr, length: Dim) -> Expr:
     return cast(DType.INT32, apply(Op.FLOOR_MOD, wide, cast(DType.INT64, build.dim(length))))
 
 
+def _part(context: NodeContext, at: Sequence[Expr], part: int) -> Expr:
+    """The real or imaginary part of a sample; a last axis that may be 1 at run time then has zeros as the latter."""
+    value, parts = context.element(0, [*at, Const(part)]), context.shape(0)[-1]
+    if part == 0 or isinstance(parts, int):
+        return value
+    return build.select(less(1, build.dim(parts)), value, like(value, 0))
+
+
 @lowering("DFT", since=17)
 def _dft(context: NodeContext) -> None:
     shape = context.shape(0)
@@ -212,7 +220,7 @@ def _dft(context: NodeContext) -> None:
             t if flag == 1 else i[axis] if flag == 0 else build.select(equal(build.dim(flag), 1), t, i[axis])
             for axis, flag in enumerate(flags)
         ]
-        return context.element(0, [*at, Const(part)])
+        return _part(context, at, part)
 
     def body(i: Indices) -> Expr:
         frequency: Expr = Const(0)
@@ -257,7 +265,7 @@ def _fast_dft(context: NodeContext, axis: int, length: int, *, real: bool, folde
     def stored(row: Indices, t: Expr, part: int) -> Expr:
         if real and part:
             return const(0, scalar)
-        value = context.element(0, [*row[:axis], t, *row[axis:], Const(part)])
+        value = _part(context, [*row[:axis], t, *row[axis:]], part)
         if isinstance(size, int) and size >= (length // 2 + 1 if folded else length):
             return value
         return build.select(less(t, build.dim(size)), value, const(0, scalar))
@@ -316,7 +324,7 @@ def _stft(context: NodeContext) -> None:
     real = len(shape) == 2 or shape[2] == 1
 
     def element(b: Expr, at: Expr, part: int) -> Expr:
-        return context.element(0, [b, at] if len(shape) == 2 else [b, at, Const(part)])
+        return context.element(0, [b, at]) if len(shape) == 2 else _part(context, [b, at], part)
 
     if _is_fast(length, real=real):
 

@@ -97,9 +97,7 @@ def _deform_conv(context: NodeContext) -> None:
     """The displaced samples as a tensor [N, C, kernel..., outputs...], then a sum of products with the weights."""
     shape, weights, outputs = context.shape(0), context.shape(1), context.output().shape[2:]
     rank = len(shape) - 2
-    kernel = tuple(size for size in weights[2:] if isinstance(size, int))
-    if len(kernel) != rank:
-        raise context.unsupported("a kernel of unknown size")
+    kernel = weights[2:]
     span = window(context, kernel, shape[2:], outputs)
     group, offset_group = context.attribute("group", 1), context.attribute("offset_group", 1)
     wide = wide_dtype(context.dtype(0))
