@@ -18,21 +18,28 @@ from webdnn_onnx.dtypes import DType
 __all__ = ["Builder"]
 
 _INLINE = frozenset((Op.EXP, Op.LOG, Op.TANH, Op.ERF))
+_SUMS = frozenset((Op.ADD, Op.SUB, Op.MUL, Op.NEG))
 _DIVISIONS = frozenset((Op.DIV, Op.REM))
 
 
 class Builder(ValueTable):
-    """A value table that only makes values that have code. helpers: what calls refer to, in order of use."""
+    """A value table that only makes values that have code. helpers: what calls refer to, in order of use. fused:
+    whether relaxed SIMD made a difference."""
 
     def __init__(self, relaxed: bool) -> None:
         super().__init__()
         self.relaxed = relaxed
+        self.fused = False
         self.helpers: dict[str, Definition] = {}
 
     def op(self, op: Op, *args: Value) -> Value:
         """An operator applied to values of one type; scalars are splatted where another operand is a vector."""
-        lanes = max(arg.lanes for arg in args)
+        lanes = max([arg.lanes for arg in args])
         type = args[0].type
+        if lanes == 1 and type is Scalar.I32 and op in _SUMS:
+            simple = self._index(op, args)
+            assert simple is not None, "sums and products are always brought to their canonical form"
+            return simple
         if lanes == 4:
             if op in (Op.SHL, Op.SHR):
                 return self._vector_shift(op, *args)
@@ -44,6 +51,7 @@ class Builder(ValueTable):
         if op in (Op.SHL, Op.SHR):
             return self._scalar_shift(op, *args)
         if op is Op.FMA and self.relaxed and type is Scalar.F32 and lanes == 4:
+            self.fused = True
             return self.make("op", op, args, type, lanes)
         if op in (Op.FLOOR_DIV, Op.FLOOR_MOD) and lanes == 1 and type is Scalar.I32:
             simple = self._divide(op, *args)

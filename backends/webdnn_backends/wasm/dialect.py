@@ -20,7 +20,7 @@ from webdnn_backends.wasm.writer import CompiledKernel, Memory, Writer, array_by
 
 __all__ = [
     "CompiledKernel",
-    "build_module",
+    "build_modules",
     "compile_kernel",
     "emit_module",
     "is_parallel",
@@ -52,12 +52,23 @@ def scratch_bytes(kernels: Iterable[Kernel]) -> int:
 
 def emit_module(kernels: Sequence[Kernel], *, relaxed: bool = False, threads: bool = False) -> bytes:
     """The bytes of a module with every kernel, exported under its name; equal kernels give equal bytes."""
-    return encode_module(build_module(kernels, relaxed=relaxed, threads=threads))
+    plain, fused = build_modules(kernels)
+    return encode_module(replace(fused if relaxed else plain, shared_memory=threads))
 
 
-def build_module(kernels: Sequence[Kernel], *, relaxed: bool = False, threads: bool = False) -> Module:
-    """The module before it is encoded."""
-    compiled = [compile_kernel(_variant(kernel, relaxed), relaxed=relaxed) for kernel in kernels]
+def build_modules(kernels: Sequence[Kernel]) -> tuple[Module, Module]:
+    """The modules for plain and for relaxed SIMD before they are encoded; what is equal in both is compiled once."""
+    fused = [compile_kernel(kernel, relaxed=True) for kernel in kernels]
+    plain = [
+        item
+        if kernel.plain is None and not (item.fused or item.helpers)
+        else compile_kernel(_variant(kernel), relaxed=False)
+        for kernel, item in zip(kernels, fused, strict=True)
+    ]
+    return _module(plain, relaxed=False), _module(fused, relaxed=True)
+
+
+def _module(compiled: Sequence[CompiledKernel], *, relaxed: bool) -> Module:
     helpers: dict[str, Function] = {}
     waiting = [definition for item in compiled for definition in item.helpers]
     while waiting:
@@ -69,16 +80,18 @@ def build_module(kernels: Sequence[Kernel], *, relaxed: bool = False, threads: b
     functions = [item.function for item in compiled] + list(helpers.values())
     index = {function.name: i for i, function in enumerate(functions) if not function.exported}
     linked = tuple(_link(function, index) for function in functions)
-    return Module(linked, globals=(Global("scratch"),), shared_memory=threads)
+    return Module(linked, globals=(Global("scratch"),))
 
 
-def _variant(kernel: Kernel, relaxed: bool) -> Kernel:
-    return kernel if relaxed or kernel.plain is None else replace(kernel.plain, name=kernel.name)
+def _variant(kernel: Kernel) -> Kernel:
+    return kernel if kernel.plain is None else replace(kernel.plain, name=kernel.name)
 
 
 def _link(function: Function, index: dict[str, int]) -> Function:
+    if not index:
+        return function
     body = tuple(("call", index[str(item[1])]) if item[0] == "call" else item for item in function.body)
-    return Function(function.name, function.type, function.locals, body, function.exported)
+    return replace(function, body=body)
 
 
 def compile_kernel(kernel: Kernel, *, relaxed: bool = False) -> CompiledKernel:

@@ -10,7 +10,7 @@ from webdnn_backends.ir.loops import Kernel, Loop, LoopKind
 from webdnn_backends.te.compile import Target
 from webdnn_backends.te.fuse import Policy
 from webdnn_backends.te.simplify import IndexAlgebra
-from webdnn_backends.wasm.dialect import build_module, is_parallel, parameter_names, scratch_bytes
+from webdnn_backends.wasm.dialect import build_modules, is_parallel, parameter_names, scratch_bytes
 from webdnn_backends.wasm.encode import encode_module
 from webdnn_backends.wasm.schedule import OPTIONS, implement
 from webdnn_backends.wasm.text import print_function
@@ -20,21 +20,18 @@ __all__ = ["TARGET", "emit"]
 
 TARGET = Target("wasm", Policy(tensors=16), OPTIONS, channels_last=True, implement=implement)
 
-_VARIANTS = {"kernels": False, "kernels.relaxed": True}
-
 
 def emit(kernels: Sequence[Kernel]) -> Emitted:
     """Four modules with every kernel: with and without relaxed SIMD, with and without shared memory."""
     files: dict[str, bytes] = {}
-    texts: tuple[str, ...] = ()
-    for name, relaxed in _VARIANTS.items():
-        module = build_module(kernels, relaxed=relaxed)
+    plain, fused = build_modules(kernels)
+    for name, module in (("kernels", plain), ("kernels.relaxed", fused)):
         files[f"{name}.wasm"] = encode_module(module)
         files[f"{name}.threads.wasm"] = encode_module(replace(module, shared_memory=True))
-        texts = tuple(
-            print_function(function, parameter_names(kernel))
-            for kernel, function in zip(kernels, module.functions, strict=False)
-        )
+    texts = tuple(
+        print_function(function, parameter_names(kernel))
+        for kernel, function in zip(kernels, fused.functions, strict=False)
+    )
     records = tuple({"name": kernel.name, "export": kernel.name, "parallel": is_parallel(kernel)} for kernel in kernels)
     shapes = tuple(_shape(kernel) for kernel in kernels)
     return Emitted(files, records, shapes, texts, scratch=scratch_bytes(kernels))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from webdnn_backends.ir.scalars import OPS, Op, Scalar, compute_type
 from webdnn_onnx.dtypes import DType
@@ -76,10 +76,11 @@ class ValueTable:
         key = (kind, literal, type, lanes, level, *[arg.number for arg in args])
         found = self._values.get(key)
         if found is None:
-            level = max([level, *[arg.level for arg in args]])
-            loads = kind in ("load", "call") or any(arg.loads for arg in args)
-            found = Value(len(self._values), kind, payload, args, type, lanes, level, loads, range)
-            self._values[key] = found
+            loads = kind in ("load", "call")
+            for arg in args:
+                level = max(level, arg.level)
+                loads = loads or arg.loads
+            found = self._values[key] = Value(len(self._values), kind, payload, args, type, lanes, level, loads, range)
         return found
 
     def const(self, value: bool | int | float, type: Scalar) -> Value:
@@ -101,10 +102,12 @@ class ValueTable:
 
     def op(self, op: Op, *args: Value) -> Value:
         """An operator applied; scalars are splatted where another operand is a vector, I32 arithmetic is simplified."""
-        lanes = max(arg.lanes for arg in args)
-        args = tuple(self.splat(arg, lanes) for arg in args)
-        if lanes == 1 and args[0].type is Scalar.I32 and (simple := self._index(op, args)) is not None:
-            return simple
+        lanes = max([arg.lanes for arg in args])
+        if lanes == 1:
+            if args[0].type is Scalar.I32 and (simple := self._index(op, args)) is not None:
+                return simple
+        else:
+            args = tuple([self.splat(arg, lanes) for arg in args])
         type = Scalar.BOOL if OPS[op].boolean else args[0].type
         return self.make("op", op, args, type, lanes)
 
@@ -146,7 +149,7 @@ class ValueTable:
         """The sum of scalar I32 values times factors, plus a constant."""
         terms: dict[Value, int] = {}
         for value, factor in parts:
-            if value.is_const:
+            if value.kind == "const":
                 constant += int(value.constant) * factor
             elif value.kind == "sum":
                 inner, factors = _sum_payload(value)
@@ -156,17 +159,18 @@ class ValueTable:
             else:
                 terms[value] = terms.get(value, 0) + factor
         constant = _wrap(constant)
-        kept = sorted(
-            ((value, _wrap(factor)) for value, factor in terms.items() if _wrap(factor)),
-            key=lambda item: item[0].number,
-        )
+        kept = [(value, wrapped) for value, factor in terms.items() if (wrapped := _wrap(factor))]
         if not kept:
             return self.const(constant, Scalar.I32)
-        if len(kept) == 1 and kept[0][1] == 1 and constant == 0:
-            return kept[0][0]
-        payload = (constant, tuple(factor for _, factor in kept))
+        if len(kept) == 1:
+            value, factor = kept[0]
+            if factor == 1 and constant == 0:
+                return value
+        else:
+            kept.sort(key=_number_of_term)
+        payload = (constant, tuple([factor for _, factor in kept]))
         bounds = _sum_range(kept, constant)
-        return self.make("sum", payload, tuple(value for value, _ in kept), Scalar.I32, 1, range=bounds)
+        return self.make("sum", payload, tuple([value for value, _ in kept]), Scalar.I32, 1, range=bounds)
 
     def terms(self, value: Value) -> tuple[list[tuple[Value, int]], int]:
         """A scalar I32 as (terms with factors, constant)."""
@@ -281,16 +285,18 @@ class ValueTable:
         return self.make("op", Op.FLOOR_MOD, (left, right), Scalar.I32, 1, range=(0, min(high, divisor - 1)))
 
 
+def _number_of_term(term: tuple[Value, int]) -> int:
+    return term[0].number
+
+
 def _sum_payload(value: Value) -> tuple[int, tuple[int, ...]]:
-    payload = value.payload
-    assert isinstance(payload, tuple), "sums hold (constant, factors)"
-    constant, factors = payload
-    assert isinstance(constant, int), "sums hold (constant, factors)"
-    assert isinstance(factors, tuple), "sums hold (constant, factors)"
-    return constant, tuple(int(factor) for factor in factors if isinstance(factor, int))
+    assert value.kind == "sum", "sums hold (constant, factors)"
+    return cast(tuple[int, tuple[int, ...]], value.payload)
 
 
 def _wrap(value: int) -> int:
+    if INT_MIN <= value <= INT_MAX:
+        return value
     value &= 0xFFFFFFFF
     return value - (1 << 32) if value >> 31 else value
 
@@ -300,8 +306,10 @@ def _sum_range(terms: list[tuple[Value, int]], constant: int) -> Range | None:
     for value, factor in terms:
         if value.range is None:
             return None
-        ends = (value.range[0] * factor, value.range[1] * factor)
-        low, high = low + min(ends), high + max(ends)
+        one, other = value.range[0] * factor, value.range[1] * factor
+        if one > other:
+            one, other = other, one
+        low, high = low + one, high + other
     return (low, high) if low >= INT_MIN and high <= INT_MAX else None
 
 

@@ -46,11 +46,13 @@ __all__ = ["CompiledKernel", "Memory", "Writer", "array_bytes", "changes", "loop
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """One kernel as a function. helpers: definitions that it calls. scratch: bytes of its local arrays."""
+    """One kernel as a function. helpers: definitions that it calls. scratch: bytes of its local arrays. fused: whether
+    it differs from the one without relaxed SIMD."""
 
     function: Function
     helpers: tuple[Definition, ...]
     scratch: int
+    fused: bool
 
 
 @dataclass
@@ -111,7 +113,7 @@ class Writer:
             results = (value_type(result.type, result.lanes),)
         body, locals = tidy(self.emitter.regions[0].code, self.emitter.locals, self.parameters)
         function = Function(name, FunctionType(parameters, results), tuple(locals), tuple(body), result is None)
-        return CompiledKernel(function, tuple(self.builder.helpers.values()), self.scratch)
+        return CompiledKernel(function, tuple(self.builder.helpers.values()), self.scratch, self.builder.fused)
 
     # expressions
 
