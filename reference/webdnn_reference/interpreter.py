@@ -151,7 +151,7 @@ class Interpreter:
                 raise
             self._located = type(error)(f"{where(node)}: {error}")
             raise self._located from error
-        except (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
+        except (ValueError, IndexError, TypeError, AttributeError, KeyError, ArithmeticError, MemoryError) as error:
             self._located = _described(node, arguments, error)
             raise self._located from error
         if not isinstance(results, tuple):
@@ -220,11 +220,11 @@ def _check_arguments(bound: Bound, arguments: Sequence[Any], float64: bool) -> N
 def _described(node: Node, arguments: Sequence[Any], error: Exception) -> WebDNNError:
     """A NumPy exception as one of ours; its text becomes the reason."""
     got = ", ".join(_summary(value) for value in arguments) or "no inputs"
+    if isinstance(error, MemoryError):
+        return LimitError(f"{where(node)}: expected results that fit into memory, got inputs {got} ({error})")
     text = f"{where(node)}: expected inputs that the operator accepts, got {got} ({type(error).__name__}: {error})"
     kind: type[WebDNNError] = ShapeError
-    if isinstance(error, MemoryError):
-        kind = LimitError
-    elif isinstance(error, TypeError):
+    if isinstance(error, (TypeError, AttributeError)):
         kind = DTypeError
     elif isinstance(error, (KeyError, ArithmeticError)):
         kind = InvalidModelError

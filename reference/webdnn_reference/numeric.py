@@ -187,14 +187,14 @@ def int_list(x: Array, what: str) -> list[int]:
     """The values of a vector of whole numbers (a scalar counts as one). Raises ShapeError for a higher rank."""
     if x.ndim > 1:
         raise ShapeError(f"{what}: expected rank 1, got shape {list(x.shape)}")
-    return [int(value) for value in x.reshape(-1).tolist()]
+    return [_whole(value, what) for value in x.reshape(-1).tolist()]
 
 
 def scalar_int(x: Array, what: str) -> int:
     """The value of a tensor that holds one integer (rank 0, or rank 1 of size 1). Raises ShapeError otherwise."""
     if x.size != 1:
         raise ShapeError(f"{what}: expected one element, got shape {list(x.shape)}")
-    return int(x.reshape(()))
+    return _whole(x.reshape(()).item(), what)
 
 
 def scalar(x: Array, what: str) -> Array:
@@ -207,6 +207,13 @@ def scalar(x: Array, what: str) -> Array:
 def single(value: float) -> float:
     """A real number as an attribute holds it, rounded to float32: the default values of ONNX attributes."""
     return float(np.float32(value))
+
+
+def _whole(value: Any, what: str) -> int:
+    number = float(value) if not isinstance(value, int) else value
+    if not abs(number) < 1 << 64:  # NaN, too
+        raise ShapeError(f"{what}: expected whole numbers of 64 bits, got {number}")
+    return int(number)
 
 
 def _dtype(x: Array | npt.DTypeLike) -> np.dtype[Any]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, parser
 
 from webdnn_onnx.dtypes import DType
 from webdnn_reference import Interpreter
 
-__all__ = ["agree", "close", "model", "onnxruntime_outputs", "reference_outputs"]
+__all__ = ["agree", "agree_on_graph", "close", "model", "onnxruntime_outputs", "reference_outputs"]
 
 _IR_VERSION = 10
 _ROUNDING = {np.dtype(np.float16): 2e-3, np.dtype(np.float32): 2e-5, np.dtype(np.float64): 1e-10}
@@ -52,13 +52,16 @@ def reference_outputs(data: bytes, inputs: Sequence[Any], *, float64: bool = Fal
 
 def onnxruntime_outputs(data: bytes, inputs: Sequence[Any]) -> list[Any]:
     """The outputs of such a model on onnxruntime's CPU provider, one thread, nothing optimized."""
+    feeds = {f"x{index}": np.asarray(value) for index, value in enumerate(inputs) if value is not None}
+    return list(_session(data).run(None, feeds))
+
+
+def _session(data: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    feeds = {f"x{index}": np.asarray(value) for index, value in enumerate(inputs) if value is not None}
-    return list(session.run(None, feeds))
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 def close(got: Any, expected: Any, call: str, *, rtol: float | None = None, atol: float | None = None) -> None:
@@ -77,6 +80,33 @@ def close(got: Any, expected: Any, call: str, *, rtol: float | None = None, atol
         )
     else:
         np.testing.assert_array_equal(got, expected, err_msg=call)
+
+
+def agree_on_graph(graph: str, feeds: Mapping[str, Any], *, opset: int, domain: str = "") -> None:
+    """Check that the reference gives what onnxruntime gives for a graph in ONNX's text form. Raises AssertionError."""
+    imports = f'"{domain}" : 1, ' if domain else ""
+    proto = parser.parse_model(f'<ir_version: {_IR_VERSION}, opset_import: [{imports}"" : {opset}]>\n{graph}')
+    data = bytes(proto.SerializeToString())
+    expected = _session(data).run(None, {name: _given(value) for name, value in feeds.items()})
+    got = Interpreter(data, seed=0).run(feeds)
+    for (name, ours), theirs in zip(got.items(), expected, strict=True):
+        _close_values(ours, theirs, f"{graph}: {name}")
+
+
+def _given(value: Any) -> Any:
+    return [_given(item) for item in value] if isinstance(value, list) else np.asarray(value)
+
+
+def _close_values(got: Any, expected: Any, call: str) -> None:
+    if isinstance(expected, list):
+        assert isinstance(got, list), f"{call}: expected a sequence, got {type(got).__name__}"
+        assert len(got) == len(expected), f"{call}: expected {len(expected)} elements, got {len(got)}"
+        for ours, theirs in zip(got, expected, strict=True):
+            _close_values(ours, theirs, call)
+    elif expected is None:
+        assert got is None, f"{call}: expected nothing, got {got}"
+    else:
+        close(got, expected, call)
 
 
 def agree(

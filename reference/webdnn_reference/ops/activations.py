@@ -171,6 +171,8 @@ def shrink(input: Array, *, bias: float = 0.0, lambd: float = 0.5) -> Array:
     Spec: https://onnx.ai/onnx/operators/onnx__Shrink.html#shrink-9
     """
     x = widen(input)
+    if not math.isfinite(bias) and not is_float(x):
+        raise InvalidModelError(f"bias: expected a finite number for integers, got {bias}")
     shift = x.dtype.type(bias) if is_float(x) else wrap(np.asarray(int(bias)), x.dtype)
     return narrow(np.where(x < -lambd, x + shift, np.where(x > lambd, x - shift, x.dtype.type(0))), input)
 

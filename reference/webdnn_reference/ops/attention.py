@@ -186,6 +186,9 @@ def flex_attention(
         precision = DType.from_onnx(softmax_precision).numpy
     factor = 1 / np.sqrt(q.shape[3]) if scale is None else scale
     scores = narrow(scores_of(q, k, factor), precision)
+    for what, body in (("score_mod", score_mod), ("prob_mod", prob_mod)):
+        if body is not None and len(body.outputs) != 1:
+            raise InvalidModelError(f"{what}: expected one output, got {len(body.outputs)}")
     if score_mod is not None:
         (scores,) = context.run(score_mod, [scores])
     probabilities = narrow(masked_softmax(widen(scores)), precision)

@@ -104,9 +104,9 @@ def rotate(x: Array, cos: Array, sin: Array, interleaved: int) -> Array:
     x: [batch, sequence, heads, size]; cos, sin: [batch, sequence, half], half <= size / 2. Raises ShapeError.
     """
     half = cos.shape[-1]
-    if 2 * half > x.shape[-1] or cos.shape != sin.shape:
+    if 2 * half > x.shape[-1] or cos.shape != sin.shape or cos.shape[:2] != x.shape[:2]:
         raise ShapeError(
-            f"rotary embedding: caches: expected equal shapes with at most {x.shape[-1] // 2} columns, "
+            f"rotary embedding: caches: expected {list(x.shape[:2])} rows of at most {x.shape[-1] // 2} columns, "
             f"got {list(cos.shape)} and {list(sin.shape)}"
         )
     turning, kept = x[..., : 2 * half], x[..., 2 * half :]

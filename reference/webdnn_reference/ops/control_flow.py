@@ -69,6 +69,11 @@ def scan_8(
     Spec: https://onnx.ai/onnx/operators/onnx__Scan.html#scan-8
     """
     states = len(inputs) - num_scan_inputs
+    if not 0 <= states < len(inputs):
+        raise InvalidModelError(f"num_scan_inputs: expected one in [1, {len(inputs)}], got {num_scan_inputs}")
+    if inputs[states].ndim < 2 or any(value.shape[:1] != inputs[states].shape[:1] for value in inputs):
+        got = ", ".join(str(list(value.shape)) for value in inputs)
+        raise ShapeError(f"inputs: expected states [batch, ...] and scan inputs [batch, time, ...], got {got}")
     batch, longest = inputs[states].shape[:2]
     lengths = [longest] * batch if sequence_lens is None else sequence_lens.tolist()
     if len(lengths) != batch or any(not 0 <= length <= longest for length in lengths):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from webdnn_onnx.errors import ShapeError
+from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, narrow, widen
 from webdnn_reference.registry import op
 from webdnn_reference.windows import Windows, pad_spatial, plan_windows, spatial_attribute
@@ -133,6 +133,11 @@ def conv_transpose(
     steps = spatial_attribute("strides", strides, rank, 1)
     gaps = spatial_attribute("dilations", dilations, rank, 1)
     extra = spatial_attribute("output_padding", output_padding, rank, 0)
+    if min((*steps, *gaps), default=1) < 1 or min(extra, default=0) < 0:
+        got = f"{list(steps)}, {list(gaps)} and {list(extra)}"
+        raise InvalidModelError(
+            f"strides, dilations, output_padding: expected positive ones, padding from 0, got {got}"
+        )
     full = tuple(
         step * (size - 1) + more + (extent - 1) * gap + 1
         for step, size, more, extent, gap in zip(steps, X.shape[2:], extra, kernel, gaps, strict=True)
@@ -181,6 +186,8 @@ def _transposed_placement(
     rank = len(full)
     if output_shape is not None:
         outputs = spatial_attribute("output_shape", tuple(output_shape)[-rank:], rank, 0)
+        if min(outputs, default=0) < 0:
+            raise ShapeError(f"output_shape: expected sizes that are not negative, got {list(output_shape)}")
     elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         outputs = tuple(min(most, size * stride) for most, size, stride in zip(full, sizes, strides, strict=True))
     else:

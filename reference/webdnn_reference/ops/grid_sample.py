@@ -144,10 +144,12 @@ def affine_grid(theta: Array, size: Array, *, align_corners: int = 0) -> Array:
     r is 2 or 3. Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__AffineGrid.html#affinegrid-20
     """
-    lengths = int_list(size, "size")[2:]
-    rank = len(lengths)
-    if rank not in (2, 3) or theta.shape[1:] != (rank, rank + 1):
-        raise ShapeError(f"theta: expected [N, {rank}, {rank + 1}], rank 2 or 3, got {list(theta.shape)}")
+    sizes = int_list(size, "size")
+    lengths, rank = sizes[2:], len(sizes) - 2
+    if rank not in (2, 3) or min(sizes) < 0:
+        raise ShapeError(f"size: expected [N, C, H, W] or [N, C, D, H, W], none below 0, got {sizes}")
+    if theta.shape != (sizes[0], rank, rank + 1):
+        raise ShapeError(f"theta: expected shape {[sizes[0], rank, rank + 1]}, got {list(theta.shape)}")
     wide = widen(theta)
     axes = []
     for length in lengths:

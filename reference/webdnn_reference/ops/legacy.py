@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, average, axis_of, narrow, single, widen
+from webdnn_reference.numeric import Array, average, axis_of, narrow, single, unidirectional, widen
 from webdnn_reference.ops.activations import softplus_of
 from webdnn_reference.ops.normalization_layer import layer_normalization
 from webdnn_reference.ops.structure import slice_10
@@ -132,4 +132,4 @@ def simplified_layer_normalization(
     axes = tuple(range(axis_of(axis, X.ndim), X.ndim))
     inverse = 1 / np.sqrt(average(np.square(x), axis=axes, keepdims=True) + x.dtype.type(epsilon))
     stash = np.float64 if context.float64 else np.float32
-    return narrow(x * inverse * widen(scale), scale), inverse.astype(stash)
+    return narrow(x * inverse * widen(unidirectional(scale, X.shape, "scale")), scale), inverse.astype(stash)

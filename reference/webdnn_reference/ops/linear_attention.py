@@ -52,6 +52,10 @@ def causal_conv_with_state(
         )
     batch, channels, length = input.shape
     kernel = weight.shape[2]
+    if kernel < 1:
+        raise ShapeError(f"weight: expected a kernel of at least 1, got {list(weight.shape)}")
+    if bias is not None and bias.shape != (channels,):
+        raise ShapeError(f"bias: expected shape [{channels}], got {list(bias.shape)}")
     if past_state is None:
         past_state = np.zeros((batch, channels, kernel - 1), input.dtype)
     if past_state.shape != (batch, channels, kernel - 1):
@@ -96,19 +100,34 @@ def linear_attention(
     q = split_heads(widen(query), q_num_heads, "query")
     k = split_heads(widen(key), kv_num_heads, "key")
     v = split_heads(widen(value), kv_num_heads, "value")
-    state = np.zeros((k.shape[0], kv_num_heads, k.shape[3], v.shape[3]), k.dtype)
+    _check_heads(q, k, v)
+    state = np.zeros((*k.shape[:2], k.shape[3], v.shape[3]), k.dtype)
     if past_state is not None:
+        if past_state.shape != state.shape:
+            raise ShapeError(f"past_state: expected shape {list(state.shape)}, got {list(past_state.shape)}")
         state = widen(past_state).astype(k.dtype)
     gated, delta = rule_of(update_rule)
     if (gated and decay is None) or (delta and beta is None):
         raise InvalidModelError(f"expected {'decay' if gated and decay is None else 'beta'}, got none")
     g = split_heads(widen(decay), kv_num_heads, "decay") if gated and decay is not None else None
+    if g is not None and (g.shape[:3] != k.shape[:3] or g.shape[3] not in (1, k.shape[3])):
+        raise ShapeError(f"decay: expected a value for each head or for each of its keys, got {list(g.shape)} by heads")
     b = None
     if delta and beta is not None:
         b = unidirectional(widen(beta), (k.shape[0], k.shape[2], kv_num_heads), "beta").transpose(0, 2, 1)
     factor = scale if scale != 0 else 1 / np.sqrt(q.shape[3])
     y, state = recurrence(q, k, v, state, g, b, float(factor))
     return narrow(join_heads(y), query), narrow(state, query if past_state is None else past_state)
+
+
+def _check_heads(q: Array, k: Array, v: Array) -> None:
+    """Raises ShapeError unless queries, keys and values [B, H, T, D] belong together."""
+    same = q.shape[0] == k.shape[0] == v.shape[0] and q.shape[2] == k.shape[2] == v.shape[2]
+    if not same or k.shape[1] != v.shape[1] or q.shape[3] != k.shape[3] or not k.shape[1] or q.shape[1] % k.shape[1]:
+        raise ShapeError(
+            "query, key, value: expected [B, Hq, T, Dk], [B, H, T, Dk] and [B, H, T, Dv] with Hq a multiple of H, "
+            f"got {list(q.shape)}, {list(k.shape)} and {list(v.shape)}"
+        )
 
 
 def recurrence(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, is_float, limits, narrow, widen
+from webdnn_reference.numeric import Array, int_list, is_float, limits, narrow, widen
 from webdnn_reference.registry import Context, op
 from webdnn_reference.windows import Windows, pad_spatial, plan_windows, spatial_attribute
 
@@ -397,6 +397,8 @@ def max_unpool(
         (size - 1) * step - padding[axis] - padding[axis + rank] + extent
         for axis, (size, step, extent) in enumerate(zip(X.shape[2:], steps, kernel, strict=True))
     )
+    if min(sizes) < 0:
+        raise ShapeError(f"kernel_shape, pads, strides: expected sizes that are not negative, got {list(sizes)}")
     flat = np.zeros(math.prod(X.shape[:2]) * math.prod(sizes), X.dtype)
     if I.size and (int(I.min()) < 0 or int(I.max()) >= flat.size):
         raise InvalidModelError(f"I: expected indices in [0, {flat.size - 1}], got {int(I.min())} to {int(I.max())}")
@@ -404,7 +406,7 @@ def max_unpool(
     result = flat.reshape(*X.shape[:2], *sizes)
     if output_shape is None:
         return result
-    wanted = tuple(int(size) for size in output_shape)
-    if len(wanted) != X.ndim or wanted[:2] != X.shape[:2]:
+    wanted = tuple(int_list(output_shape, "output_shape"))
+    if len(wanted) != X.ndim or wanted[:2] != X.shape[:2] or min(wanted) < 0:
         raise ShapeError(f"output_shape: expected {list(X.shape[:2])} and {rank} sizes, got {list(wanted)}")
     return pad_spatial(result, [0] * rank, wanted[2:], 0)

@@ -150,6 +150,10 @@ def resample(X: Array, plan: Sequence[_Axis], how: Resampling) -> Array:
         raise InvalidModelError(f"mode: expected nearest, linear or cubic, got {how.mode!r}")
     shape = list(X.shape)
     for item in plan:
+        if item.resized < 0 or not item.scale >= 0:
+            raise ShapeError(
+                f"axis {item.axis}: expected a positive scale or size, got {item.scale} and {item.resized}"
+            )
         shape[item.axis] = item.resized
     if 0 in shape:
         return np.empty(shape, X.dtype)

@@ -84,6 +84,8 @@ def _roi_align(
             f"{list(X.shape)}, {list(rois.shape)}, {list(batch_indices.shape)}"
         )
     _expect_images(batch_indices, len(X), "batch_indices")
+    if min(pooled) < 1:
+        raise InvalidModelError(f"output_height, output_width: expected positive ones, got {list(pooled)}")
     if mode not in ("avg", "max"):
         raise InvalidModelError(f"mode: expected avg or max, got {mode!r}")
     image = widen(X)
@@ -93,6 +95,8 @@ def _roi_align(
     start, extent = corners[:, [1, 0]], corners[:, [3, 2]] - corners[:, [1, 0]]
     if not half_pixel:
         extent = np.maximum(extent, 1)
+    if not np.isfinite(corners).all():
+        raise ShapeError("rois, spatial_scale: expected finite numbers, got others")
     bins = extent / np.array(pooled, image.dtype)
     grids = np.ceil(bins).astype(np.int64) if sampling_ratio <= 0 else np.full(bins.shape, sampling_ratio, np.int64)
     grids = np.maximum(grids, 0)
@@ -158,7 +162,11 @@ def max_roi_pool(X: Array, rois: Array, *, pooled_shape: Sequence[int], spatial_
     """
     if X.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 5:
         raise ShapeError(f"expected X [N, C, H, W] and rois [K, 5], got {list(X.shape)}, {list(rois.shape)}")
+    if len(pooled_shape) != 2 or min(pooled_shape) < 1:
+        raise InvalidModelError(f"pooled_shape: expected two positive sizes, got {list(pooled_shape)}")
     wide = widen(rois)
+    if not np.isfinite(wide).all():
+        raise ShapeError("rois: expected finite numbers, got others")
     batches = wide[:, 0].astype(np.int64)
     _expect_images(batches, len(X), "rois")
     scaled = wide[:, 1:] * wide.dtype.type(spatial_scale)

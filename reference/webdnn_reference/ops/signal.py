@@ -98,7 +98,7 @@ def stft(
     if frame_length is not None:
         size = scalar_int(frame_length, "frame_length")
     elif window is not None:
-        size = window.shape[0]
+        size = window.size
     if window is not None and window.shape != (size,):
         raise ShapeError(f"window: expected shape [{size}], the frame length, got {list(window.shape)}")
     if not 1 <= size <= values.shape[1] or step < 1:

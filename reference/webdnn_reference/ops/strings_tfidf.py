@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,8 +45,10 @@ def tf_idf_vectorizer(
     counts = np.zeros((X.shape[0] if X.ndim == 2 else 1, max(ngram_indexes, default=-1) + 1), np.float32)
     factors = np.ones(counts.shape[1], np.float32)
     if weights is not None:
+        if len(weights) != len(ngram_indexes):
+            raise InvalidModelError(f"weights: expected {len(ngram_indexes)} values, got {len(weights)}")
         factors[list(ngram_indexes)] = weights
-    for row, items in enumerate(X.reshape(counts.shape[0], -1).tolist()):
+    for row, items in enumerate(np.atleast_2d(X).tolist()):
         for gram in _occurring(items, min_gram_length, max_gram_length, max_skip_count):
             if gram in grams:
                 counts[row, grams[gram]] += 1
@@ -59,12 +62,14 @@ def tf_idf_vectorizer(
 def _grams(pool: Sequence[Any], starts: Sequence[int], indexes: Sequence[int]) -> dict[tuple[Any, ...], int]:
     """N-gram -> its place in the output."""
     found: list[tuple[Any, ...]] = []
-    for length, (start, end) in enumerate(zip(starts, [*starts[1:], len(pool)], strict=True), start=1):
+    for length, (start, end) in enumerate(itertools.pairwise([*starts, len(pool)]), start=1):
         if not 0 <= start <= end <= len(pool) or (end - start) % length:
             raise InvalidModelError(f"ngram_counts: expected whole {length}-grams from {start} to {end}, got a part")
         found.extend(tuple(pool[at : at + length]) for at in range(start, end, length))
     if len(found) != len(indexes):
         raise InvalidModelError(f"ngram_indexes: expected {len(found)} values, one for each n-gram, got {len(indexes)}")
+    if min(indexes, default=0) < 0:
+        raise InvalidModelError(f"ngram_indexes: expected none below 0, got {min(indexes)}")
     return dict(zip(found, indexes, strict=True))
 
 

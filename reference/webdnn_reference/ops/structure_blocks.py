@@ -93,8 +93,9 @@ def col2im(
     if not len(block) == len(dilations) == len(strides) == rank or len(pads) != 2 * rank:
         lengths = [len(block), len(dilations), len(pads), len(strides)]
         raise ShapeError(f"block_shape, dilations, pads, strides: expected lengths for rank {rank}, got {lengths}")
-    if min((*strides, *dilations), default=1) < 1:
-        raise ShapeError(f"strides, dilations: expected positive steps, got {list(strides)} and {list(dilations)}")
+    if min((*strides, *dilations, *block), default=1) < 1:
+        got = f"{list(strides)}, {list(dilations)} and {block}"
+        raise ShapeError(f"strides, dilations, block_shape: expected positive numbers, got {got}")
     padded = [size + pads[axis] + pads[axis + rank] for axis, size in enumerate(image)]
     counts = [(padded[axis] - dilations[axis] * (block[axis] - 1) - 1) // strides[axis] + 1 for axis in range(rank)]
     channels, rest = divmod(input.shape[1], math.prod(block)) if input.ndim == 3 else (0, 1)
@@ -102,6 +103,8 @@ def col2im(
         raise ShapeError(
             f"input: expected (n, multiple of {math.prod(block)}, {math.prod(counts)}), got {list(input.shape)}"
         )
+    if min((*image, *counts), default=0) < 0:
+        raise ShapeError(f"image_shape: expected sizes that hold a block, got {image}")
     columns = widen(input).reshape(input.shape[0], channels, *block, *counts)
     result = np.zeros((input.shape[0], channels, *padded), columns.dtype)
     for offset in product(*map(range, block)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_onnx.errors import InvalidModelError, LimitError, ShapeError
 from webdnn_reference.numeric import Array, int_list, is_float, narrow, scalar_int, widen
 from webdnn_reference.registry import Context, op
 
@@ -117,7 +118,11 @@ def range_27(start: Array, limit: Array, delta: Array, *, stash_type: int = 1, c
     single = context.float64 or start.dtype != np.float64
     kind = np.float32 if single else np.float64
     quotient = narrow(last.astype(kind) - first.astype(kind), kind) / step.astype(kind)
+    if not np.isfinite(quotient):
+        raise ShapeError(f"start, limit, delta: expected finitely many steps, got {start}, {limit} and {delta}")
     count = max(math.ceil(quotient), 0)
+    if count > sys.maxsize // 8:
+        raise LimitError(f"start, limit, delta: expected results that fit into memory, got {count} elements")
     steps = np.arange(count).astype(first.dtype)
     return narrow(first + steps * step, start)
 
@@ -158,6 +163,8 @@ def one_hot_11(indices: Array, depth: Array, values: Array, *, axis: int = -1) -
 def _one_hot(indices: Array, depth: Array, values: Array, axis: int, negative: bool) -> Array:
     count = scalar_int(depth, "depth")
     rank = indices.ndim + 1
+    if not 0 <= count <= sys.maxsize // 8:
+        raise ShapeError(f"depth: expected a size, got {count}")
     if not -rank <= axis < rank:
         raise ShapeError(f"axis: expected one in [{-rank}, {rank - 1}], got {axis}")
     if values.shape != (2,):
