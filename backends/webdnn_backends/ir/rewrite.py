@@ -27,7 +27,7 @@ from webdnn_backends.ir.loops import (
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_onnx.symbolic import free_symbols
 
-__all__ = ["free_variables", "map_children", "reads", "rewrite", "size", "substitute"]
+__all__ = ["free_variables", "loads", "map_children", "reads", "rewrite", "size", "substitute"]
 
 
 def map_children(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
@@ -131,6 +131,14 @@ def _free_variables(expr: Expr) -> frozenset[str]:
     if isinstance(expr, Reduce):
         found |= _NONE.union(*(free_symbols(axis.extent) for axis in expr.axes))
         return found - {axis.name for axis in expr.axes}
+    return found
+
+
+def loads(expr: Expr) -> bool:
+    """Whether there is a Load in it."""
+    found: bool | None = expr.__dict__.get("_loads")
+    if found is None:
+        found = expr.__dict__["_loads"] = isinstance(expr, Load) or any(map(loads, operands(expr)))
     return found
 
 

@@ -31,6 +31,7 @@ from webdnn_backends.ir.loops import (
     Vector,
 )
 from webdnn_backends.ir.narrow_floats import NARROW_FLOATS
+from webdnn_backends.ir.rewrite import free_variables, loads
 from webdnn_backends.ir.scalars import Op, Scalar, compute_type, storage_type
 from webdnn_backends.wasm.builder import Builder
 from webdnn_backends.wasm.emit import Emitter, Induction, Region
@@ -78,7 +79,8 @@ class Memory:
 
 @dataclass
 class Writer:
-    """Writes the statements of one function. assigned: names of the registers that are ever assigned."""
+    """Writes the statements of one function. assigned: names of the registers that are ever assigned. memo: values of
+    expressions in this statement; known: of arithmetic by what its variables stand for, in the whole function."""
 
     relaxed: bool
     parameters: int
@@ -88,6 +90,7 @@ class Writer:
     scratch: int = 0
     scratch_base: Value | None = None
     memo: dict[int, Value] = field(default_factory=dict)
+    known: dict[tuple[object, ...], Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.builder = Builder(self.relaxed)
@@ -121,7 +124,20 @@ class Writer:
         """The value of an expression at this place."""
         found = self.memo.get(id(expr))
         if found is None:
-            found = self.memo[id(expr)] = self._value(expr)
+            found = self.memo[id(expr)] = self._arithmetic(expr) if isinstance(expr, Apply) else self._value(expr)
+        return found
+
+    def _arithmetic(self, expr: Apply) -> Value:
+        """The value of an operator; the same indices come in many statements, and are worked out once."""
+        if loads(expr):
+            return self._value(expr)
+        names = [self.names[name] for name in sorted(free_variables(expr))]
+        if any(isinstance(name, Register) for name in names):
+            return self._value(expr)
+        key = (expr, *names)
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = self._value(expr)
         return found
 
     def _value(self, expr: Expr) -> Value:
