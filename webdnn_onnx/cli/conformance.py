@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         if (error.name or "").partition(".")[0] != _PACKAGE:
             raise
         raise WebDNNError(
-            f"conformance: expected the package {_PACKAGE}, got none: it comes with the source checkout, not with the "
+            f"expected the package {_PACKAGE}, got none: it comes with the source checkout, not with the "
             "wheel; clone the repository and run `make setup` there"
         ) from None
     code: int = command.run(arguments)
