@@ -66,7 +66,7 @@ def test_it_needs_numpy_onnx_and_its_ml_dtypes_only(wheel: Path) -> None:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         message = email.message_from_bytes(archive.read(metadata))
     needed = [line for line in message.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert sorted(line.split(">", 1)[0].strip() for line in needed) == ["ml_dtypes", "numpy", "onnx"]
+    assert sorted(line.split(">", 1)[0].strip() for line in needed) == ["ml-dtypes", "numpy", "onnx"]
     assert message["License-Expression"] == "MIT"
 
 
