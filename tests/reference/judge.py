@@ -94,7 +94,9 @@ def agree_on_graph(graph: str, feeds: Mapping[str, Any], *, opset: int, domain: 
 
 
 def _given(value: Any) -> Any:
-    return [_given(item) for item in value] if isinstance(value, list) else np.asarray(value)
+    if isinstance(value, list):
+        return [_given(item) for item in value]
+    return value if isinstance(value, dict) else np.asarray(value)
 
 
 def _close_values(got: Any, expected: Any, call: str) -> None:
@@ -103,8 +105,8 @@ def _close_values(got: Any, expected: Any, call: str) -> None:
         assert len(got) == len(expected), f"{call}: expected {len(expected)} elements, got {len(got)}"
         for ours, theirs in zip(got, expected, strict=True):
             _close_values(ours, theirs, call)
-    elif expected is None:
-        assert got is None, f"{call}: expected nothing, got {got}"
+    elif isinstance(expected, dict):
+        assert got == expected, f"{call}: expected {expected}, got {got}"
     else:
         close(got, expected, call)
 

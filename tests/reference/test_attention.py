@@ -354,3 +354,15 @@ def test_an_8_bit_cache_rounds_keys_and_values() -> None:
     assert key.dtype == np.int8
     np.testing.assert_array_equal(key[:, 0], np.clip(np.rint(inputs[1] / scale), -128, 127).astype(np.int8))
     np.testing.assert_allclose(y, exact, atol=0.1)
+
+
+@BOUNDED
+@given(data=st.data(), interleaved=st.integers(0, 1), packed=st.booleans(), part=st.sampled_from([0, 4]))
+def test_rotary_embedding_agrees(data: st.DataObject, interleaved: int, packed: bool, part: int) -> None:
+    x = filled((2, 3, 16) if packed else (2, 2, 3, 8), np.float32, 0)
+    angles = np.random.default_rng(1).uniform(0, 6, (10, (part or 8) // 2)).astype(np.float32)
+    at = np.array([[data.draw(st.integers(0, 9)) for _ in range(3)] for _ in range(2)])
+    listed = data.draw(st.booleans())
+    caches = [function(angles if listed else angles[at]) for function in (np.cos, np.sin)]
+    attributes = {"interleaved": interleaved, "rotary_embedding_dim": part, "num_heads": 2 if packed or part else 0}
+    agree("RotaryEmbedding", [x, *caches, at if listed else None], attributes, opset=23, atol=1e-5)

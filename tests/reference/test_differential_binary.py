@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from tests.reference.judge import agree
-from tests.reference.strategies import BOUNDED, broadcastable, filled, specials
+from tests.reference.strategies import BOUNDED, array, broadcastable, filled, specials
 from webdnn_onnx.dtypes import DType
 
 INTEGERS = [np.int8, np.uint8, np.int32, np.int64, np.uint32, np.uint64]
@@ -112,3 +112,10 @@ def test_where(data: st.DataObject) -> None:
     choice, left, right = data.draw(broadcastable(3))
     inputs = [filled(choice, np.bool_, 1), filled(left, dtype, 2), filled(right, dtype, 3)]
     agree("Where", inputs, opset=16, outputs=[DType.from_numpy(dtype).onnx])
+
+
+@BOUNDED
+@given(x=array([np.bool_]), y=array([np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]))
+def test_negations(x: np.ndarray, y: np.ndarray) -> None:
+    agree("Not", [x], opset=1, outputs=[TensorProto.BOOL])
+    agree("BitwiseNot", [y], opset=18, outputs=[DType.from_numpy(y.dtype).onnx])

@@ -138,3 +138,26 @@ def test_one_hot(data: st.DataObject) -> None:
     depth = np.array([4] if data.draw(st.booleans()) else 4, np.int64)
     axis = data.draw(st.integers(-at.ndim - 1, at.ndim))
     agree("OneHot", [at, depth, np.array([-1, 5], np.float32)], {"axis": axis}, opset=11)
+
+
+@pytest.mark.parametrize("opset", [9, 10])
+@BOUNDED
+@given(data=st.data())
+def test_scatter(opset: int, data: st.DataObject) -> None:
+    x = data.draw(array([np.float32, np.int64, np.bool_], shapes(1, 3, empty=False)))
+    axis = data.draw(st.integers(0, x.ndim - 1))
+    shape = tuple(data.draw(st.integers(1, size)) for size in x.shape)
+    at = np.argsort(np.random.default_rng(0).random(shape), axis).astype(np.int64)
+    agree("Scatter", [x, at, filled(shape, x.dtype, 1)], {"axis": axis}, opset=opset, outputs=[kind(x)])
+
+
+@BOUNDED
+@given(data=st.data(), mode=st.sampled_from(["linear", "circular"]), axis=st.sampled_from([-2, 1, 2]))
+def test_tensor_scatter(data: st.DataObject, mode: str, axis: int) -> None:
+    past = filled((2, 3, 4, 5), np.float32, 0)
+    steps = data.draw(st.integers(1, past.shape[axis]))
+    shape = tuple(steps if at == axis % 4 else size for at, size in enumerate(past.shape))
+    last = past.shape[axis] - (steps if mode == "linear" else 1)
+    starts = [data.draw(st.integers(0, last)) for _ in range(2)]
+    inputs = [past, filled(shape, np.float32, 1), np.array(starts) if data.draw(st.booleans()) else None]
+    agree("TensorScatter", inputs, {"mode": mode, "axis": axis}, opset=24)

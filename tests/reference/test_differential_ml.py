@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
-from tests.reference.judge import agree
+from tests.reference.judge import agree, agree_on_graph
 from tests.reference.strategies import BOUNDED, filled
 
 ML = "ai.onnx.ml"
@@ -167,3 +167,64 @@ def test_svm_classifier(kernel: str, classes: int, probabilities: bool, seed: in
         attributes["prob_a"] = (-np.abs(filled((pairs,), np.float32, seed + 3, 1.0))).tolist()
         attributes["prob_b"] = filled((pairs,), np.float32, seed + 4, 0.5).tolist()
     check("SVMClassifier", [filled((3, 4), np.float32, seed + 5, 1.0)], attributes, (INT64, FLOAT))
+
+
+def maps_agree(graph: str, feeds: dict[str, Any]) -> None:
+    agree_on_graph(graph, feeds, opset=15, domain=ML)
+
+
+@BOUNDED
+@given(
+    entries=st.dictionaries(st.integers(0, 6), st.integers(-3, 3), min_size=1),
+    form=st.sampled_from(["DENSE", "SPARSE"]),
+    kind=st.sampled_from(["TO_FLOAT", "TO_INT64"]),
+)
+def test_cast_map(entries: dict[int, int], form: str, kind: str) -> None:
+    # Without TO_STRING: onnxruntime prints as many decimals as there are, not six.
+    element = {"TO_FLOAT": "float", "TO_INT64": "int64"}[kind]
+    graph = f"""
+        g (map(int64, float) x) => ({element}[1, n] y) {{
+          y = ai.onnx.ml.CastMap<cast_to = "{kind}", map_form = "{form}", max_map = 8>(x) }}"""
+    maps_agree(graph, {"x": {key: float(value) for key, value in sorted(entries.items())}})
+
+
+@BOUNDED
+@given(entries=st.dictionaries(st.sampled_from("abcde"), st.integers(-3, 3), min_size=1))
+def test_dict_vectorizer(entries: dict[str, int]) -> None:
+    graph = """
+        g (map(string, float) x) => (float[1, 5] y) {
+          y = ai.onnx.ml.DictVectorizer<string_vocabulary = ["a", "b", "c", "d", "e"]>(x) }"""
+    maps_agree(graph, {"x": {key: float(value) for key, value in entries.items()}})
+
+
+@BOUNDED
+@given(rows=st.integers(1, 3), textual=st.booleans(), seed=SEEDS)
+def test_zip_map(rows: int, textual: bool, seed: int) -> None:
+    labels, key = (
+        ('classlabels_strings = ["a", "b"]', "string") if textual else ("classlabels_int64s = [5, 7]", "int64")
+    )
+    graph = f"""
+        g (float[{rows}, 2] x) => (seq(map({key}, float)) y) {{ y = ai.onnx.ml.ZipMap<{labels}>(x) }}"""
+    maps_agree(graph, {"x": filled((rows, 2), np.float32, seed)})
+
+
+@BOUNDED
+@given(modes=st.lists(st.integers(0, 5), min_size=3, max_size=3), how=st.integers(0, 3), seed=SEEDS)
+def test_tree_ensemble(modes: list[int], how: int, seed: int) -> None:
+    x = np.round(filled((5, 2), np.float32, seed, 1.0))
+    splits, weights = np.round(filled((3,), np.float32, seed + 1, 1.0)), filled((4,), np.float32, seed + 2)
+    attributes = {
+        "n_targets": 2,
+        "aggregate_function": how,
+        "tree_roots": [0],
+        "nodes_modes": numpy_helper.from_array(np.array(modes, np.uint8)),
+        "nodes_featureids": [0, 1, 1],
+        "nodes_splits": numpy_helper.from_array(splits),
+        "nodes_truenodeids": [1, 0, 2],
+        "nodes_trueleafs": [0, 1, 1],
+        "nodes_falsenodeids": [2, 1, 3],
+        "nodes_falseleafs": [0, 1, 1],
+        "leaf_targetids": [0, 1, 0, 1],
+        "leaf_weights": numpy_helper.from_array(weights),
+    }
+    check("TreeEnsemble", [x], attributes, (FLOAT,), opset=5)

@@ -82,3 +82,13 @@ def test_cumulative_sum(data: st.DataObject) -> None:
         axis = axis.reshape(1)
     attributes = {"exclusive": data.draw(st.integers(0, 1)), "reverse": data.draw(st.integers(0, 1))}
     agree("CumSum", [x, axis], attributes, opset=14, outputs=[DType.from_numpy(x.dtype).onnx])
+
+
+@BOUNDED
+@given(data=st.data())
+def test_cumulative_product(data: st.DataObject) -> None:
+    x = data.draw(array([np.float32, np.float64, np.int32, np.int64], shapes(1, 4), scale=1.0))
+    assume(x.size)
+    axis = np.array(data.draw(st.integers(-x.ndim, x.ndim - 1)), np.int64)
+    attributes = {"exclusive": data.draw(st.integers(0, 1)), "reverse": data.draw(st.integers(0, 1))}
+    agree("CumProd", [x, axis], attributes, opset=26, outputs=[DType.from_numpy(x.dtype).onnx])

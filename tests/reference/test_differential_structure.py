@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from tests.reference.judge import agree
 from tests.reference.strategies import BOUNDED, array, filled, shapes
@@ -229,3 +229,28 @@ def test_eye_like(data: st.DataObject) -> None:
     x = filled((data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))), np.float32, 0)
     agree("EyeLike", [x], {"k": data.draw(st.integers(-4, 4))}, opset=9)
     agree("EyeLike", [x], {"dtype": int(TensorProto.INT64)}, opset=9, outputs=[TensorProto.INT64])
+
+
+@BOUNDED
+@given(shape=shapes(0, 4), value=st.none() | array([np.float32, np.int8, np.bool_, np.int64], st.just((1,))))
+def test_constant_of_shape(shape: tuple[int, ...], value: np.ndarray | None) -> None:
+    attributes = {} if value is None else {"value": numpy_helper.from_array(value)}
+    element = TensorProto.FLOAT if value is None else kind(value)
+    agree("ConstantOfShape", [int64(shape)], attributes, opset=9, outputs=[element])
+
+
+@pytest.mark.parametrize("opset", [7, 10, 12, 13])
+@BOUNDED
+@given(x=array([np.float32, np.float64]))
+def test_identity_and_dropout(opset: int, x: np.ndarray) -> None:
+    agree("Identity", [x], opset=opset, outputs=[kind(x)])
+    # The mask of version 10, which its text leaves open, is True here and False in onnxruntime.
+    agree("Dropout", [x], opset=opset, outputs=[kind(x)] + ([TensorProto.BOOL] if opset > 10 else []))
+
+
+@BOUNDED
+@given(data=st.data(), source=st.sampled_from([np.float32, np.int32, np.uint32]))
+def test_bit_cast(data: st.DataObject, source: type) -> None:
+    x = data.draw(array([source]))
+    target = data.draw(st.sampled_from([TensorProto.FLOAT, TensorProto.INT32, TensorProto.UINT32]))
+    agree("BitCast", [x], {"to": target}, opset=26, outputs=[target])

@@ -89,3 +89,12 @@ def test_the_identity_map_gives_the_pixels_own_positions(align: int) -> None:
     grid = run("AffineGrid", theta, np.array([1, 1, 3, 4]), opset=20, align_corners=align)
     image = filled((1, 1, 3, 4), np.float32, 0)
     np.testing.assert_allclose(run("GridSample", image, grid, opset=20, align_corners=align), image, atol=1e-5)
+
+
+@BOUNDED
+@given(rank=st.integers(2, 3), align=st.integers(0, 1), seed=st.integers(0, 999), data=st.data())
+def test_affine_grid_agrees(rank: int, align: int, seed: int, data: st.DataObject) -> None:
+    # A single position lies in the middle here and at the beginning in onnxruntime, if corners are aligned.
+    sizes = [data.draw(st.integers(1 + align, 4)) for _ in range(rank)]
+    theta = filled((2, rank, rank + 1), np.float32, seed)
+    agree("AffineGrid", [theta, np.array([2, 1, *sizes])], {"align_corners": align}, opset=20, atol=1e-5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from tests.reference.judge import model, onnxruntime_outputs, reference_outputs
 from webdnn_onnx.graph import Node
 from webdnn_reference import evaluate_node
 
@@ -86,3 +87,20 @@ def test_seed_of_the_interpreter_fixes_the_others() -> None:
 def _seeded(value: float) -> Any:
     node = Node("RandomNormal", (), ("y",), {"shape": (9,), "seed": value}, opset=22)
     return evaluate_node(node, ())[0]
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes", "element"),
+    [
+        ("RandomNormal", [], {"shape": [2, 0, 3], "dtype": int(TensorProto.DOUBLE)}, TensorProto.DOUBLE),
+        ("RandomUniform", [], {"shape": [4]}, TensorProto.FLOAT),
+        ("RandomNormalLike", [np.zeros((2, 3), np.float64)], {}, TensorProto.DOUBLE),
+        ("RandomUniformLike", [np.zeros(3, np.int32)], {"dtype": int(TensorProto.FLOAT)}, TensorProto.FLOAT),
+        ("Multinomial", [np.zeros((2, 5), np.float32)], {"sample_size": 7}, TensorProto.INT32),
+        ("Multinomial", [np.zeros((2, 5), np.float32)], {"dtype": int(TensorProto.INT64)}, TensorProto.INT64),
+    ],
+)
+def test_shapes_and_types_agree(op: str, inputs: list[Any], attributes: dict[str, Any], element: int) -> None:
+    data = model(op, inputs, attributes, 15, [element])
+    (got,), (expected,) = reference_outputs(data, inputs), onnxruntime_outputs(data, inputs)
+    assert (got.shape, got.dtype) == (expected.shape, expected.dtype)

@@ -135,6 +135,7 @@ def test_there_is_a_scale_for_each_axis() -> None:
         run("Resize", np.zeros((3, 3)), None, scales(2), opset=13)
 
 
+FACTORS = st.sampled_from([1.0, 1.5, 2.0, 2.5, 3.0])
 MODES = ["half_pixel", "pytorch_half_pixel", "asymmetric", "half_pixel_symmetric", "align_corners"]
 
 
@@ -171,3 +172,13 @@ def test_resize_agrees(data: st.DataObject, seed: int) -> None:
         assume(all(np.abs(p - np.rint(p)).min() > 1e-3 for p in positions))
         assume(transformation not in ("asymmetric", "align_corners"))
     agree("Resize", inputs, attributes, opset=19, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", [7, 9])
+@BOUNDED
+@given(mode=st.sampled_from(["nearest", "linear"]), height=FACTORS, width=FACTORS, seed=st.integers(0, 999))
+def test_upsample_agrees(opset: int, mode: str, height: float, width: float, seed: int) -> None:
+    x, factors = filled((1, 2, 3, 4), np.float32, seed), scales(1, 1, height, width)
+    inputs = [x] if opset == 7 else [x, factors]
+    attributes = {"mode": mode} | ({"scales": factors.tolist()} if opset == 7 else {})
+    agree("Upsample", inputs, attributes, opset=opset, atol=1e-5)
