@@ -130,9 +130,9 @@ class NodeContext:
 
     def within(self, size: Dim, at: Expr) -> Expr:
         """An output index as that of a dimension which is as large or 1, maybe only at run time."""
-        if size == 1 or isinstance(size, int) or not isinstance(at, Var):
+        if size == 1 or isinstance(size, int) or isinstance(at, Const):
             return Const(0) if size == 1 else at
-        if self._extents.get(at.name, size) == size:
+        if isinstance(at, Var) and self._extents.get(at.name, size) == size:
             return at
         return build.mul(at, build.dim(self.state.short(1 - equal(size, 1), 0)))
 
