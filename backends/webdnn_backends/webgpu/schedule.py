@@ -8,6 +8,7 @@ the image, zeros outside. Constant right operands are packed when the model is c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from webdnn_backends.ir.build import add, i32, mul, select
+from webdnn_backends.ir.build import add, mul, select
 from webdnn_backends.ir.loops import (
     Apply,
     Axis,
@@ -37,9 +38,10 @@ from webdnn_backends.te.implementation import Implementation, PackedConstant, Sc
 from webdnn_backends.te.naming import stage_name
 from webdnn_backends.te.tensors import ConvHint, MatMulHint, Stage, Tensor
 from webdnn_backends.webgpu.depthwise import depthwise_schedule, is_depthwise
+from webdnn_backends.webgpu.groups import by_group
 from webdnn_backends.webgpu.profile import DEFAULT, PROFILES
 from webdnn_backends.webgpu.rows import row_schedule
-from webdnn_backends.webgpu.tiles import Product, choose_tile, row_product, tiled_product
+from webdnn_backends.webgpu.tiles import Product, choose_tile, narrow_product, row_product, tiled_product
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import product
 
@@ -47,6 +49,7 @@ __all__ = ["implement"]
 
 _FEW_ROWS = 8
 _FEWEST_ROWS = 16
+_FEWEST_COLUMNS = 16
 
 
 def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
@@ -58,7 +61,7 @@ def implement(stage: Stage, context: ScheduleContext) -> Implementation | str:
     if isinstance(stage.hint, ConvHint):
         if is_depthwise(stage.hint, context):
             return depthwise_schedule(stage, stage.hint, context)
-        return _contraction(stage, context)
+        return _contraction(*(by_group(stage, stage.hint, context) if stage.hint.group > 1 else (stage, context)))
     if isinstance(stage.hint, MatMulHint):
         found = _contraction(stage, context)
         if isinstance(found, Implementation):
@@ -152,7 +155,7 @@ class _Contraction:
         arguments = Arguments(self.stage, self.context)
         epilogue = Epilogue(arguments, self.reduce, self.column.name)
         depth = self._depth_order(arguments)
-        packed = self._packed(depth)
+        packed = self._packed(arguments, depth)
         m, n, k = (
             arguments.dim(product([axis.extent for axis in axes])) for axes in (self.rows, (self.column,), depth)
         )
@@ -181,10 +184,11 @@ class _Contraction:
 
         weights = arguments.buffer(packed.tensor.name if packed else self.right.tensor, DType.FLOAT32)
         if packed:
-            padded = packed.tensor.shape[1]
+            padded = int(str(packed.tensor.shape[1]))
+            start = mul(Var("batch"), k) if self.batch else Const(0)
 
             def right(at: Expr, column: Expr, lanes: int) -> Expr:
-                return Load(weights, add(mul(at, i32(int(str(padded)))), column), Scalar.F32, lanes)
+                return Load(weights, add(mul(add(start, at), padded), column), Scalar.F32, lanes)
 
             right_vectors = True
         else:
@@ -215,6 +219,8 @@ class _Contraction:
         )
         if isinstance(m, int) and m <= _FEW_ROWS:
             kernel = row_product(multiplication)
+        elif isinstance(self.stage.hint, ConvHint) and self.batch and isinstance(n, int) and n < _FEWEST_COLUMNS:
+            kernel = narrow_product(multiplication)
         else:
             kernel = tiled_product(multiplication, choose_tile(m, n, batch))
         return Implementation((arguments.call(kernel),), (), (packed,) if packed else ())
@@ -242,47 +248,29 @@ class _Contraction:
         places = [arguments.target(), arguments.place(self.read.tensor, self.read.indices)]
         return arguments.flat(parts, places, self.rows)
 
-    def _packed(self, depth: tuple[Axis, ...]) -> PackedConstant | None:
-        """The right operand as [k][column], columns padded to a multiple of four; None where it is not constant."""
-        array = self.context.constants.get(self.right.tensor)
-        extents = [axis.extent for axis in (*depth, self.column)]
-        if array is None or self.batch or not all(isinstance(extent, int) for extent in extents):
+    def _packed(self, arguments: Arguments, depth: tuple[Axis, ...]) -> PackedConstant | None:
+        """The right operand as [batch][k][column], columns padded to a multiple of four; None where it is not constant,
+        or not read at even steps."""
+        axes = (*self.batch, *depth, self.column)
+        if self.right.tensor not in self.context.constants or not all(isinstance(axis.extent, int) for axis in axes):
             return None
-        names = [axis.name for axis in (*depth, self.column)]
-        order: list[str] = []
-        constants: list[int | None] = []
-        for index, size in zip(self.right.indices, array.shape, strict=True):
-            match index:
-                case Var(name=name) if name in names and name not in order:
-                    order.append(name)
-                    constants.append(None)
-                case Const(value=value):
-                    constants.append(int(value))
-                case Var() if size == 1:
-                    constants.append(0)
-                case _:
-                    return None
-        if sorted(order) != sorted(names):
+        place = arguments.place(self.right.tensor, self.right.indices)
+        steps = [stride(place, axis.name) for axis in axes]
+        first = substitute(place, {axis.name: Const(0) for axis in (*self.stage.axes, *self.reduce.axes)})
+        if not isinstance(first, Const) or not all(isinstance(step, int) for step in steps):
             return None
-        axes = tuple(order.index(name) for name in names)
-        columns = int(str(extents[-1]))
-        rows = int(str(product(extents[:-1])))
-        padded = -(-columns // 4) * 4
-        key = f"columns/{','.join(map(str, axes))}/{','.join('-' if at is None else str(at) for at in constants)}"
+        shape, strides = tuple(int(str(axis.extent)) for axis in axes), tuple(int(str(step)) for step in steps)
+        rows, padded = math.prod(shape[:-1]), -(-shape[-1] // 4) * 4
+        key = f"columns/{first.value}/{','.join(map(str, shape))}/{','.join(map(str, strides))}"
         tensor = Tensor(f"{self.right.tensor}#{key}", DType.FLOAT32, (rows, padded))
-        pack = partial(_pack_columns, constants=tuple(constants), axes=axes, rows=rows, columns=columns, padded=padded)
+        pack = partial(_pack_columns, first=int(first.value), shape=shape, strides=strides)
         return PackedConstant(tensor, self.right.tensor, pack, key)
 
 
 def _pack_columns(
-    array: npt.NDArray[Any],
-    *,
-    constants: tuple[int | None, ...],
-    axes: tuple[int, ...],
-    rows: int,
-    columns: int,
-    padded: int,
+    array: npt.NDArray[Any], *, first: int, shape: tuple[int, ...], strides: tuple[int, ...]
 ) -> npt.NDArray[Any]:
-    chosen = array[tuple(slice(None) if at is None else at for at in constants)]
-    dense = chosen.transpose(axes).reshape(rows, columns)
-    return np.pad(dense, ((0, 0), (0, padded - columns)))
+    """Rows of columns, of which there are a multiple of four, from elements that lie `strides` apart."""
+    flat = np.ascontiguousarray(array).reshape(-1)[first:]
+    view = np.lib.stride_tricks.as_strided(flat, shape, [step * flat.itemsize for step in strides], writeable=False)
+    return np.pad(view.reshape(-1, shape[-1]), ((0, 0), (0, -shape[-1] % 4)))

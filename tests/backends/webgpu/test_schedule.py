@@ -103,6 +103,48 @@ def test_depthwise_convolutions_of_symbolic_images(run_probes: RunProbes) -> Non
     on_device(agree(data, inputs, 3), inputs, run_probes)
 
 
+GROUPED: list[tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]] = [
+    ({"group": 2, "pads": [1, 1, 1, 1]}, (1, 8, 6, 7), (40, 4, 3, 3)),
+    ({"group": 3}, (2, 24, 5, 5), (12, 8, 1, 1)),
+    ({"group": 4, "strides": [2, 2], "pads": [1, 1, 1, 1]}, (1, 8, 9, 9), (12, 2, 3, 3)),
+    ({"group": 6, "dilations": [2, 2]}, (1, 6, 9, 7), (12, 1, 3, 3)),
+    ({"group": 2}, (1, 6, 5, 5), (14, 3, 2, 2)),
+    ({"group": 3, "pads": [1, 1]}, (2, 9, 20), (15, 3, 3)),
+    ({"group": 2}, (1, 8, 4, 1), (10, 4, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("attributes", "x", "w"), GROUPED, ids=str)
+def test_grouped_convolutions(
+    attributes: dict[str, Any], x: tuple[int, ...], w: tuple[int, ...], run_probes: RunProbes
+) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Conv", ["a", "w", "b"], ["c"], **attributes),
+        helper.make_node("Sigmoid", ["c"], ["d"]),
+        helper.make_node("Mul", ["c", "d"], ["y"]),
+    ]
+    data = model(nodes, {"x": x}, [f"d{axis}" for axis in range(len(x))], w=normal(*w), b=normal(w[0]))
+    inputs = {"x": normal(*x)}
+    compiled = agree(data, inputs, 1)
+    assert not compiled.declined
+    on_device(compiled, inputs, run_probes)
+
+
+def test_grouped_convolutions_in_a_row_keep_their_layout(run_probes: RunProbes) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["a"]),
+        helper.make_node("Conv", ["a", "w1", "c1"], ["b"], group=2, pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["b", "a"], ["c"]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Conv", ["d", "w2"], ["y"], group=4),
+    ]
+    weights = {"w0": normal(32, 2, 1, 1), "w1": normal(32, 16, 3, 3), "c1": normal(32), "w2": normal(16, 8, 1, 1)}
+    data = model(nodes, {"x": (2, 2, "height", "width")}, ["n", "c", "h", "v"], **weights)
+    inputs = {"x": normal(2, 2, 6, 9)}
+    on_device(agree(data, inputs, 3), inputs, run_probes)
+
+
 PRODUCTS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
     ((7, 20), (20, 12)),
     ((1, 30), (30, 9)),

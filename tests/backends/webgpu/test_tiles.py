@@ -15,10 +15,19 @@ from webdnn_backends.ir.probes import Probe
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.ir.verify import verify
 from webdnn_backends.webgpu import emit
-from webdnn_backends.webgpu.tiles import TILES, Product, Row, Tile, choose_tile, row_product, tiled_product
+from webdnn_backends.webgpu.tiles import (
+    TILES,
+    Product,
+    Row,
+    Tile,
+    choose_tile,
+    narrow_product,
+    row_product,
+    tiled_product,
+)
 from webdnn_onnx.dtypes import DType
 
-TILE_IDS = [f"{tile.rows}x{tile.columns}x{tile.depth}" for tile in TILES]
+TILE_IDS = [f"{tile.rows}x{tile.columns}x{tile.depth}x{tile.slices}" for tile in TILES]
 
 
 def relu_product(m: int, n: int, k: int, batch: int = 1, *, symbolic: bool = False) -> tuple[Product, dict[str, int]]:
@@ -112,13 +121,31 @@ def test_row_product_is_the_product(shape: tuple[int, int, int, int, bool]) -> N
     np.testing.assert_array_equal(probe.expected()["y"], product_of(probe, m, n, k, batch))
 
 
+NARROW_SHAPES = [
+    (9, 4, 12, 3, False),
+    (8195, 3, 5, 1, False),
+    (11, 14, 7, 2, False),
+    (6, 5, 8, 1, True),
+]
+
+
+@pytest.mark.parametrize("shape", NARROW_SHAPES, ids=str)
+def test_narrow_product_is_the_product(shape: tuple[int, int, int, int, bool]) -> None:
+    m, n, k, batch, symbolic = shape
+    probe = case(narrow_product, m, n, k, batch, symbolic=symbolic)
+    np.testing.assert_array_equal(probe.expected()["y"], product_of(probe, m, n, k, batch))
+
+
 def test_products_run_on_the_device(run_probes: Callable[..., Any]) -> None:
     cases = [
         case(lambda product: tiled_product(product, TILES[0]), 130, 36, 40),
         case(lambda product: tiled_product(product, TILES[1]), 70, 36, 40),
-        case(lambda product: tiled_product(product, TILES[-1]), 33, 47, 21, symbolic=True),
+        case(lambda product: tiled_product(product, TILES[2]), 70, 36, 150),
+        case(lambda product: tiled_product(product, TILES[-1]), 33, 47, 300, symbolic=True),
         case(row_product, 3, 70, 33),
         case(row_product, 1, 64, 512),
+        case(narrow_product, 11, 14, 7, 2),
+        case(narrow_product, 6, 5, 8, symbolic=True),
         case(lambda product: row_product(product, across=16), 2, 128, 64),
     ]
     results = run_probes(cases)
@@ -129,10 +156,12 @@ def test_products_run_on_the_device(run_probes: Callable[..., Any]) -> None:
 def test_every_tile_fits_the_default_limits() -> None:
     for tile in TILES:
         product, _ = relu_product(256, 256, 256)
-        assert emit(tiled_product(product, tile)).workgroup == (tile.across, tile.down, 1)
+        assert emit(tiled_product(product, tile)).workgroup == (tile.across, tile.down, tile.slices)
 
 
 def test_tile_fits_the_matrix() -> None:
     assert choose_tile(2048, 2048, 1) == TILES[0]
-    assert choose_tile(196, 256, 1).rows <= 32
+    assert choose_tile(1024, 1024, 1) == TILES[1]
+    assert choose_tile(512, 512, 1) == TILES[2]
+    assert choose_tile(196, 256, 1) == TILES[3]
     assert choose_tile(8, 4096, 1).rows == 16
