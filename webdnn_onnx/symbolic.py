@@ -96,6 +96,8 @@ class Sum:
     terms: tuple[tuple[Monomial, int], ...]
 
     def __add__(self, other: Dim) -> Dim:
+        if other == 0:
+            return self
         return _from_terms([*_terms(self), *_terms(other)])
 
     __radd__ = __add__
@@ -110,9 +112,13 @@ class Sum:
         return self * -1 + other
 
     def __mul__(self, other: Dim) -> Dim:
+        if isinstance(other, int):
+            if other in (0, 1):
+                return self if other else 0
+            return Sum(tuple([(atoms, factor * other) for atoms, factor in self.terms]))
         return _from_terms(
             [
-                (tuple(sorted(left + right, key=str)), left_factor * right_factor)
+                (_sorted_atoms(left + right), left_factor * right_factor)
                 for left, left_factor in _terms(self)
                 for right, right_factor in _terms(other)
             ]
@@ -358,9 +364,18 @@ def _from_terms(terms: list[tuple[Monomial, int]]) -> Dim:
     kept = [(atoms, factor) for atoms, factor in factors.items() if factor]
     if not kept:
         return 0
-    if len(kept) == 1 and not kept[0][0]:
-        return kept[0][1]
-    return Sum(tuple(sorted(kept, key=lambda term: (-len(term[0]), [str(atom) for atom in term[0]]))))
+    if len(kept) == 1:
+        return Sum((kept[0],)) if kept[0][0] else kept[0][1]
+    kept.sort(key=_order)
+    return Sum(tuple(kept))
+
+
+def _order(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
+    return -len(term[0]), [str(atom) for atom in term[0]]
+
+
+def _sorted_atoms(atoms: Monomial) -> Monomial:
+    return tuple(sorted(atoms, key=str)) if len(atoms) > 1 else atoms
 
 
 def _call(function: Function, left: Dim, right: Dim) -> Dim:

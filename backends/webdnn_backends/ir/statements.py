@@ -25,24 +25,28 @@ def walk(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
                 pass
 
 
-def expressions(item: Stmt) -> Iterator[Expr]:
+def expressions(item: Stmt) -> tuple[Expr, ...]:
     """All expressions of one statement and their parts, without those of the statements inside it."""
-    roots: tuple[Expr, ...] = ()
+    found: tuple[Expr, ...] | None = item.__dict__.get("_expressions")
+    if found is None:
+        found = item.__dict__["_expressions"] = tuple(part for root in _roots(item) for part in subexpressions(root))
+    return found
+
+
+def _roots(item: Stmt) -> tuple[Expr, ...]:
     match item:
         case Loop(extent=extent, start=start):
-            roots = (extent, start)
+            return (extent, start)
         case If(condition=condition):
-            roots = (condition,)
+            return (condition,)
         case Store(index=index, value=value):
-            roots = (index, value)
+            return (index, value)
         case Local(init=init) if init is not None:
-            roots = (init,)
+            return (init,)
         case Assign(value=value):
-            roots = (value,)
+            return (value,)
         case _:
-            pass
-    for root in roots:
-        yield from subexpressions(root)
+            return ()
 
 
 def declared(body: tuple[Stmt, ...]) -> Iterator[str]:
