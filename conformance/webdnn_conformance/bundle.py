@@ -16,7 +16,7 @@ from webdnn_onnx.errors import UnsupportedOpError, WebDNNError
 
 __all__ = ["Bundle", "Refusal", "convert_case", "steps_of"]
 
-_NOT_SHIPPED = ("webdnn", "index.", "report.", "model.onnx.json")
+_NOT_SHIPPED = ("webdnn", "index.", "report.")
 """What a bundle holds beside the model: the runtime, which is loaded once, and texts for people."""
 
 
