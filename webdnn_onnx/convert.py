@@ -33,8 +33,8 @@ from webdnn_onnx.bundle.program import (
     program_record,
 )
 from webdnn_onnx.bundle.weights import Encoding, WeightFile, WeightStore
-from webdnn_onnx.errors import BackendError, UnsupportedOpError
-from webdnn_onnx.graph import Graph, MapType, OptionalType, SequenceType, Type, Value
+from webdnn_onnx.errors import BackendError, DTypeError, InvalidModelError, ShapeError, UnsupportedOpError
+from webdnn_onnx.graph import Graph, MapType, OptionalType, SequenceType, TensorType, Type, Value
 from webdnn_onnx.report.cost import bytes_of, call_macs
 from webdnn_onnx.symbolic import Dim, free_symbols, to_json
 
@@ -79,7 +79,8 @@ class BackendReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a conversion did. nodes: of the model, before and after the passes. seconds: by stage."""
+    """What a conversion did. nodes: of the model, before and after the passes. seconds: by stage. notes: what of the
+    model is not as it says."""
 
     name: str
     folder: str
@@ -91,6 +92,7 @@ class Report:
     backends: tuple[BackendReport, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
     explain: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -110,6 +112,8 @@ def prepare(
     from webdnn_onnx.specialize import specialize
 
     graph = model if isinstance(model, Graph) else load(model)
+    if not graph.outputs:
+        raise InvalidModelError(f"graph '{graph.name}': expected at least one output, got none")
     graph = specialize(graph, shapes=shapes or {}, dims=dims or {})
     log = Log()
     graph = optimize(graph, log)
@@ -120,7 +124,16 @@ def prepare(
         more = f" (and {len(missing) - 1} more operators: webdnn inspect lists them)" if len(missing) > 1 else ""
         raise UnsupportedOpError(missing[0] + more)
     analysis = analyse_ranks(graph)
-    return analysis.graph, lower_graph(analysis.graph, analysis.elements)
+    try:
+        return analysis.graph, lower_graph(analysis.graph, analysis.elements)
+    except DTypeError as error:
+        for value in graph.inputs:
+            if isinstance(value.type, TensorType) and value.type.shape is None:
+                raise ShapeError(
+                    f"input '{value.name}': expected a known rank, got {value.type} ({error}); "
+                    f"give its shape: --shape {value.name}=1,3,224,224"
+                ) from error
+        raise
 
 
 def convert(
@@ -162,7 +175,7 @@ def convert(
             )
     tell("writing", 0.7)
     with bundle_folder(Path(out)) as folder:
-        report = _write(folder, Path(out), source, graph, compiled, weights, len(original.nodes), clock, explain)
+        report = _write(folder, Path(out), source, graph, compiled, weights, original, clock, explain)
     tell("done", 1.0)
     return report
 
@@ -193,7 +206,7 @@ def _write(
     graph: Graph,
     compiled: Mapping[str, CompiledProgram],
     encoding: Encoding,
-    nodes_before: int,
+    declared: Graph,
     clock: _Clock,
     explain: list[str],
 ) -> Report:
@@ -251,15 +264,31 @@ def _write(
         str(out),
         tuple(f"{value.name}: {value.type}" for value in graph.inputs),
         tuple(f"{value.name}: {value.type}" for value in graph.outputs),
-        (nodes_before, len(graph.nodes)),
+        (len(declared.nodes), len(graph.nodes)),
         store.file.stored,
         {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
         tuple(reports),
         clock.seconds,
         tuple(explain),
+        _contradictions(declared, graph),
     )
     _render(folder, report)
     return report
+
+
+def _contradictions(declared: Graph, graph: Graph) -> tuple[str, ...]:
+    """The outputs whose declared shape is not what the nodes give: some exporters write such, and runtimes run them."""
+    found = []
+    for before, after in zip(declared.outputs, graph.outputs, strict=True):
+        if not (isinstance(before.type, TensorType) and isinstance(after.type, TensorType)):
+            continue
+        said, got = before.type.shape, after.type.shape
+        if said is None or got is None:
+            continue
+        pairs = zip(said, got, strict=False)
+        if len(said) != len(got) or any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs):
+            found.append(f"output '{before.name}': declared as {before.type}, its nodes give {after.type}")
+    return tuple(found)
 
 
 def _render(folder: Path, report: Report) -> None:

@@ -175,3 +175,35 @@ def test_an_operator_that_is_newer_than_the_model_s_opset_is_named_with_the_vers
     error = capsys.readouterr().err
     assert "Gelu 'act' (opset 17)" in error
     assert "versions 20" in error
+
+
+def relu(path: Path, given: list[int] | None, declared: list[int] | None, *, outputs: int = 1) -> Path:
+    """A model of one Relu whose input and output are declared so."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, given)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, declared)
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", [x], [y][:outputs])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("declared", [[2, 5], [6]], ids=["size", "rank"])
+def test_an_output_that_is_not_as_declared_is_noted(
+    tmp_path: Path, declared: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = relu(tmp_path / "x.onnx", [2, 3], declared)
+    assert main(["convert", str(path), "--out", str(tmp_path / "out"), "--backend", "js"]) == 0
+    assert f"note: output 'y': declared as float32{declared}, its nodes give float32[2, 3]" in capsys.readouterr().out
+
+
+def test_an_input_of_unknown_rank_is_named_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = relu(tmp_path / "x.onnx", None, None)
+    assert main(["convert", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "input 'x': expected a known rank" in (error := capsys.readouterr().err)
+    assert "--shape x=" in error
+    assert main(["convert", str(path), "--out", str(tmp_path / "out"), "--shape", "x=2,3", "--backend", "js"]) == 0
+
+
+def test_a_model_without_outputs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = relu(tmp_path / "x.onnx", [2, 3], [2, 3], outputs=0)
+    assert main(["convert", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "expected at least one output, got none" in capsys.readouterr().err

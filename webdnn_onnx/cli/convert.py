@@ -67,6 +67,7 @@ def summary(report: Report) -> str:
         )
         for item in report.backends
     ]
+    lines += [f"  note: {note}" for note in report.notes[:_SHOWN]]
     header = ("  backend", "kernels", "calls", "peak memory", "kernel code", "outside the backend")
     lines += ["", format_table(header, rows, right=(1, 2, 3, 4, 5)), ""]
     for item in report.backends:

@@ -44,6 +44,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "weightBytes": report.weight_bytes,
         "files": dict(report.bundle_bytes),
         "backends": {item.backend: _backend_data(item) for item in report.backends},
+        "notes": list(report.notes),
         "explain": list(report.explain),
     }
 
