@@ -113,3 +113,10 @@ def test_the_json_has_what_the_page_has() -> None:
 def test_no_path_and_no_clock_is_written() -> None:
     elsewhere = replace(REPORT, folder="/elsewhere", seconds={"load": 99.0})
     assert render_report(elsewhere) == render_report(REPORT)
+
+
+def test_notes_are_on_the_page_only_where_there_are_some(page: Tags) -> None:
+    assert "notes" not in page.text
+    with_notes = render_report(replace(REPORT, notes=("output 'y': declared as <another>",)))
+    assert "output &#x27;y&#x27;: declared as &lt;another&gt;" in with_notes["report.html"]
+    assert json.loads(with_notes["report.json"])["notes"] == ["output 'y': declared as <another>"]

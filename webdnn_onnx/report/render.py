@@ -105,7 +105,8 @@ def _summary(report: Report) -> str:
     cells = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(label)}</span></li>" for value, label in tiles)
     ports = "".join(
         f"<div><dt>{kind}</dt><dd>{'<br>'.join(f'<code>{escape(port)}</code>' for port in values)}</dd></div>"
-        for kind, values in (("inputs", report.inputs), ("outputs", report.outputs))
+        for kind, values in (("inputs", report.inputs), ("outputs", report.outputs), ("notes", report.notes))
+        if values
     )
     return (
         f"<header><p>webdnn-onnx report</p><h1>{escape(report.name)}</h1><dl>{ports}</dl></header>\n"
