@@ -12,7 +12,9 @@ from tests.backends.lower.one_node import Array, agree, f32
 COLUMNS = 5
 
 
-def call(rows: int, depth: int, bits: int, block: int, zeros: str = "none") -> tuple[list[Array | None], dict[str, Any]]:
+def call(
+    rows: int, depth: int, bits: int, block: int, zeros: str = "none"
+) -> tuple[list[Array | None], dict[str, Any]]:
     """Inputs and attributes of a call with so many rows of so many values."""
     random = np.random.default_rng(depth + bits)
     blocks = -(-depth // block)
