@@ -16,7 +16,7 @@ from webdnn_backends.lower.pooling_indices import max_pool_with_indices
 from webdnn_backends.lower.registry import lowering
 from webdnn_backends.te.tensors import ConvHint, MatMulHint, PoolHint
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim
+from webdnn_onnx.symbolic import Dim, maximum
 
 __all__ = ["Window", "convolution", "gemm", "matmul", "scaled", "window"]
 
@@ -122,7 +122,7 @@ def window(context: NodeContext, kernel: tuple[Dim, ...], spatial: Sequence[Dim]
         if mode in ("SAME_UPPER", "SAME_LOWER"):
             reach = (kernel[axis] - 1) * dilations[axis] + 1
             total = (outputs[axis] - 1) * strides[axis] + reach - spatial[axis]
-            total = max(total, 0) if isinstance(total, int) else total
+            total = maximum(total, 0)
             small = total // 2
             pads.append((small, total - small) if mode == "SAME_UPPER" else (total - small, small))
         elif mode == "VALID":
@@ -186,63 +186,6 @@ def padded(context: NodeContext, i: Indices, offsets: Indices, channel: Expr, sp
             inside = check if inside == build.TRUE else apply(Op.AND, inside, check)
         at.append(position)
     return build.select(inside, context.element(0, [i[0], channel, *at]), fill)
-
-
-@lowering("ConvTranspose")
-def _conv_transpose(context: NodeContext) -> None:
-    x_shape, w_shape, out = context.shape(0), context.shape(1), context.output().shape
-    group = context.attribute("group", 1)
-    kernel = w_shape[2:]
-    rank = len(kernel)
-    strides = context.attribute("strides", (1,) * rank)
-    dilations = context.attribute("dilations", (1,) * rank)
-    begins = conv_transpose_begins(context, kernel, strides, dilations)
-    depth, width = w_shape[0] // group, w_shape[1]
-
-    def body(i: Indices) -> Expr:
-        def product(k: Indices) -> Expr:
-            channel = k[0] if group == 1 else add(mul(floor_div(i[1], build.dim(width)), build.dim(depth)), k[0])
-            own = i[1] if group == 1 else build.floor_mod(i[1], build.dim(width))
-            inside: Expr = build.TRUE
-            at: list[Expr] = []
-            for axis in range(rank):
-                reach = build.sub(add(i[2 + axis], build.dim(begins[axis])), mul(k[1 + axis], dilations[axis]))
-                position = floor_div(reach, strides[axis])
-                checks = [within(position, build.dim(x_shape[2 + axis]))]
-                if strides[axis] != 1:
-                    checks.append(apply(Op.EQ, build.floor_mod(reach, strides[axis]), Const(0)))
-                for check in checks:
-                    inside = check if inside == build.TRUE else apply(Op.AND, inside, check)
-                at.append(position)
-            term = apply(Op.MUL, context.element(0, [i[0], channel, *at]), context.element(1, [channel, own, *k[1:]]))
-            return build.select(inside, term, like_zero(context))
-
-        total = context.sum([depth, *kernel], product)
-        return apply(Op.ADD, total, context.element(2, [i[1]])) if context.has(2) else total
-
-    del out
-    context.emit(body)
-
-
-def conv_transpose_begins(
-    context: NodeContext, kernel: Sequence[Dim], strides: tuple[int, ...], dilations: tuple[int, ...]
-) -> list[Dim]:
-    """The begin pads of a ConvTranspose, from pads, auto_pad or output_shape."""
-    rank = len(kernel)
-    given = context.attribute("pads", (0,) * (2 * rank))
-    extra = context.attribute("output_padding", (0,) * rank)
-    mode = context.attribute("auto_pad", "NOTSET")
-    if mode == "VALID":
-        return [0] * rank
-    if mode == "NOTSET" and "output_shape" not in context.node.attributes:
-        return list(given[:rank])
-    begins: list[Dim] = []
-    for axis in range(rank):
-        size, wanted = context.shape(0)[2 + axis], context.output().shape[2 + axis]
-        total = (size - 1) * strides[axis] + extra[axis] + (kernel[axis] - 1) * dilations[axis] + 1 - wanted
-        total = max(total, 0) if isinstance(total, int) else total
-        begins.append(total // 2 if mode == "SAME_UPPER" else total - total // 2)
-    return begins
 
 
 @lowering("MaxPool")
