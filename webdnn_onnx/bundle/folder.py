@@ -56,7 +56,7 @@ def _replace(new: Path, out: Path) -> None:
     out.rename(old / "bundle")
     try:
         new.rename(out)
-    except OSError:
+    except BaseException:  # an interrupt too
         (old / "bundle").rename(out)
         raise
     finally:
