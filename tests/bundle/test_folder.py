@@ -48,9 +48,14 @@ def test_what_is_not_ours_stays(tmp_path: Path, manifest: str | None) -> None:
 def test_a_full_disk_leaves_the_earlier_bundle(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write(out, "first")
-    with pytest.raises(OutputError, match="No space left"), bundle_folder(out) as folder:
-        (folder / "half").write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def run_full() -> None:
+        with bundle_folder(out) as folder:
+            (folder / "half").write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match="No space left"):
+        run_full()
     assert sorted(path.name for path in out.iterdir()) == ["content", "model.json"]
     assert list(tmp_path.iterdir()) == [out]
 
