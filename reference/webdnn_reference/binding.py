@@ -15,6 +15,7 @@ from webdnn_onnx.errors import InvalidModelError, describe_node
 from webdnn_onnx.graph import Node
 from webdnn_reference import ops  # registers every family
 from webdnn_reference.constraints import Constraints, constraints_of
+from webdnn_reference.contrib_inputs import Shapes, contrib_constraints, contrib_shapes
 from webdnn_reference.registry import OPERATORS, Operator
 
 __all__ = ["Bound", "bind", "where"]
@@ -35,6 +36,7 @@ class Bound:
     least: int
     most: int | None
     constraints: Constraints | None
+    shapes: Shapes
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def bind(node: Node) -> Bound:
         wants_context=signature.wants_context,
         least=signature.least,
         most=signature.most,
-        constraints=constraints_of(node.op, node.opset, node.domain),
+        constraints=constraints_of(node.op, node.opset, node.domain) or contrib_constraints(node.op, node.domain),
+        shapes=contrib_shapes(node.op, node.domain),
     )
 
 

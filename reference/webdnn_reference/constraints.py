@@ -1,7 +1,7 @@
 """The type constraints of the ONNX schemas, checked on values.
 
 A schema says for each input which types it may have, and which inputs must have the same one. Operators outside the
-ONNX domains have no schema here and are not checked.
+ONNX domains have no schema here; contrib_inputs.py has those of com.microsoft.
 Spec: https://github.com/onnx/onnx/blob/main/docs/IR.md#standard-data-types
 """
 
@@ -18,13 +18,13 @@ import onnx.defs
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, InvalidModelError
 
-__all__ = ["Constraints", "check_inputs", "constraints_of", "type_text"]
+__all__ = ["Constraints", "Formal", "check_inputs", "constraints_of", "tensor_text", "type_text"]
 
 _SCHEMA_NAMES: dict[DType, str] = {DType.FLOAT32: "float", DType.FLOAT64: "double"}
 
 
 @dataclass(frozen=True)
-class _Formal:
+class Formal:
     """One declared input. variable: the type variable that it shares with others, or "" where nothing is shared."""
 
     name: str
@@ -38,8 +38,8 @@ class _Formal:
 class Constraints:
     """What one operator version says of its inputs; `repeated` declares those beyond the last of `formals`."""
 
-    formals: tuple[_Formal, ...]
-    repeated: _Formal | None
+    formals: tuple[Formal, ...]
+    repeated: Formal | None
     least: int
 
 
@@ -51,12 +51,12 @@ def constraints_of(op: str, opset: int, domain: str) -> Constraints | None:
     schema = onnx.defs.get_schema(op, max_inclusive_version=opset, domain=domain)
     option = onnx.defs.OpSchema.FormalParameterOption
     shared = [formal.type_str for formal in schema.inputs]
-    formals: list[_Formal] = []
-    repeated: _Formal | None = None
+    formals: list[Formal] = []
+    repeated: Formal | None = None
     for formal in schema.inputs:
         variadic = formal.option == option.Variadic
         together = formal.is_homogeneous and (shared.count(formal.type_str) > 1 or variadic)
-        one = _Formal(
+        one = Formal(
             name=formal.name,
             types=frozenset(formal.types),
             dtypes=frozenset(_DTYPES[name] for name in formal.types if name in _DTYPES),
@@ -128,7 +128,7 @@ def type_text(value: Any) -> str:
     return type(value).__name__
 
 
-def _accepts(formal: _Formal, value: Any, float64: bool) -> bool:
+def _accepts(formal: Formal, value: Any, float64: bool) -> bool:
     text = type_text(value)
     if text in ("seq()", "optional()", "map()") or text.startswith("seq(map"):
         kind = text[: text.index("(")]
@@ -143,9 +143,9 @@ def _allows(types: frozenset[str] | set[str], text: str) -> bool:
 
 
 @functools.cache
-def _has_float(formal: _Formal) -> bool:
+def _has_float(formal: Formal) -> bool:
     return any(DType.from_numpy(dtype).is_float for dtype in formal.dtypes)
 
 
-def _names(formal: _Formal) -> str:
+def _names(formal: Formal) -> str:
     return ", ".join(sorted(formal.types))

@@ -14,6 +14,7 @@ from webdnn_onnx.graph import Graph, Node
 from webdnn_onnx.load import load
 from webdnn_reference.binding import Bound, where
 from webdnn_reference.constraints import check_inputs, type_text
+from webdnn_reference.contrib_inputs import check_shapes
 from webdnn_reference.plan import Plan, Step, plan_graph
 from webdnn_reference.registry import Context
 from webdnn_reference.values import as_input, as_value, check_declared
@@ -215,6 +216,8 @@ def _check_arguments(bound: Bound, arguments: Sequence[Any], float64: bool) -> N
         check_inputs(bound.constraints, arguments, float64)
     if bound.most is not None and len(arguments) > bound.most:
         raise InvalidModelError(f"inputs: expected at most {bound.most}, got {len(arguments)}")
+    if bound.shapes:
+        check_shapes(bound.shapes, arguments, bound.attributes)
 
 
 def _described(node: Node, arguments: Sequence[Any], error: Exception) -> WebDNNError:

@@ -12,7 +12,7 @@ from tests.reference.judge import agree, model, onnxruntime_outputs, reference_o
 from tests.reference.one_node import run, run_all
 from webdnn_conformance.suites import contrib
 from webdnn_conformance.suites.recipes import FLOAT, INT8, MS, UINT8
-from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
+from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError, UnsupportedOpError
 
 RANDOM = np.random.default_rng(7)
 
@@ -136,3 +136,21 @@ def test_sparse_attention_agrees_where_caches_are_updated_in_place(name: str) ->
     session.run_with_iobinding(binding)
     for ours, theirs in zip(reference_outputs(data, case.inputs), binding.copy_outputs_to_cpu(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes", "what"),
+    [
+        ("BiasGelu", [f32(2, 3), f32(4, 3)], {}, r"B: expected shape \[3\], got \[4, 3\]"),
+        ("FastGelu", [f32(2, 3), f32(1)], {}, r"bias: expected shape \[3\], got \[1\]"),
+        ("BiasAdd", [f32(1, 2, 3), f32(3), f32(2, 3)], {}, r"skip: expected shape \[1, 2, 3\], got \[2, 3\]"),
+        ("RotaryEmbedding", [f32(1, 2, 4), np.zeros((2, 2), np.int64), f32(5, 2), f32(5, 2)], {}, "position_ids"),
+        ("QuickGelu", [np.zeros(3, np.int32)], {}, r"input 'X': expected one of .*, got tensor\(int32\)"),
+        ("BiasGelu", [f32(3), f32(3).astype(np.float16)], {}, r"input 'B': expected tensor\(float\)"),
+    ],
+)
+def test_shapes_and_types_are_those_of_the_schema(
+    op: str, inputs: list[np.ndarray], attributes: dict[str, Any], what: str
+) -> None:
+    with pytest.raises((ShapeError, DTypeError), match=rf"^com.microsoft.{op} \(opset 1\): {what}"):
+        run(op, *inputs, opset=1, domain=MS, **attributes)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
-from webdnn_reference.numeric import Array, narrow, scalar_int, single, widen
+from webdnn_reference.numeric import Array, narrow, scalar_int, single, unidirectional, widen
 from webdnn_reference.ops.attention_core import (
     join_heads,
     masked_softmax,
@@ -237,6 +237,10 @@ def _with_bias(q: Array, k: Array, v: Array, bias: Array, *, query_only: bool) -
     return (q + biases[0], k, v) if query_only else (q + biases[0], k + biases[1], v + biases[2])
 
 
+def _broadcast(bias: Array, shape: tuple[int, ...]) -> Array:
+    return unidirectional(widen(bias), shape, "attention_bias")
+
+
 def _with_past(new: Array, past: Array | None, used: int, shared: bool) -> tuple[Array, Array]:
     """Keys or values with those of earlier steps in front, and the cache after this step.
 
@@ -244,6 +248,10 @@ def _with_past(new: Array, past: Array | None, used: int, shared: bool) -> tuple
     """
     if past is None:
         return new, new
+    if past.shape[:2] != new.shape[:2] or past.shape[3:] != new.shape[3:]:
+        raise ShapeError(
+            f"past: expected shape [{new.shape[0]}, {new.shape[1]}, P, {new.shape[3]}], got {list(past.shape)}"
+        )
     earlier = widen(past).astype(new.dtype)
     whole = np.concatenate([earlier[:, :, :used], new], axis=2)
     if not shared:
@@ -299,7 +307,7 @@ def _attend(
     if mask is not None:
         scores = scores + mask.astype(scores.dtype)
     if attention_bias is not None:
-        scores = scores + widen(attention_bias).astype(scores.dtype)
+        scores = scores + _broadcast(attention_bias, scores.shape).astype(scores.dtype)
     allowed = None
     if unidirectional:
         earlier = k.shape[2] - q.shape[2]

@@ -14,6 +14,8 @@ __all__ = ["dequantized_blocks", "gather_block_quantized", "matmul_bnb4", "matmu
 
 def unpacked(packed: Array, bits: int) -> Array:
     """Unsigned integers of `bits` bits from the bytes along the last axis, low-order bits first."""
+    if not 1 <= bits <= 8:
+        raise InvalidModelError(f"bits: expected 1 to 8, got {bits}")
     if bits == 8:
         return packed
     if 8 % bits == 0:
@@ -78,11 +80,20 @@ def matmul_nbits(
         raise InvalidModelError(f"weight_prepacked: expected 0, the portable layout, got {weight_prepacked}")
     if A.shape[-1] != K:
         raise ShapeError(f"A: expected a last dimension of {K}, got shape {list(A.shape)}")
+    if block_size < 1 or not 1 <= bits <= 8:
+        raise InvalidModelError(f"block_size, bits: expected a positive size and 1 to 8 bits, got {block_size}, {bits}")
     a = widen(A)
     if B.size == 0:
         product = np.zeros((*A.shape[:-1], N), a.dtype)
     else:
         blocks = -(-K // block_size)
+        if B.size != N * blocks * (block_size * bits // 8) or scales.size != N * blocks:
+            expected = f"{[N, blocks, block_size * bits // 8]} and {[N, blocks]}"
+            raise ShapeError(f"B, scales: expected shapes {expected}, got {list(B.shape)} and {list(scales.shape)}")
+        if zero_points is not None and zero_points.size % N:
+            raise ShapeError(f"zero_points: expected {N} rows, got shape {list(zero_points.shape)}")
+        if g_idx is not None and (len(g_idx) != K or not 0 <= g_idx.min() <= g_idx.max() < blocks):
+            raise ShapeError(f"g_idx: expected {K} blocks of 0..{blocks - 1}, got shape {list(g_idx.shape)}")
         factors = widen(scales).astype(a.dtype).reshape(N, blocks)
         zero = None if zero_points is None else zero_points.reshape(N, -1)
         packed = B.reshape(N, -1)
@@ -140,6 +151,9 @@ def matmul_bnb4(
         raise InvalidModelError(f"quant_type: expected 0 or 1, got {quant_type}")
     if A.shape[-1] != (K if transB else N):
         raise ShapeError(f"A: expected a last dimension of {K if transB else N}, got {list(A.shape)}")
+    if block_size < 1 or 2 * B.size < N * K or absmax.size * block_size < N * K:
+        got = f"{list(B.shape)} and {list(absmax.shape)} for blocks of {block_size}"
+        raise ShapeError(f"B, absmax: expected {N * K} values and their blocks, got {got}")
     packed = B.reshape(-1)
     codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)[: N * K]
     a = widen(A)
@@ -168,6 +182,9 @@ def gather_block_quantized(
     for uint8 the middle of the range. Raises ShapeError.
     """
     rank = data.ndim
+    if scales.ndim != rank or (zero_points is not None and zero_points.ndim != rank) or not 0 < block_size < 1 << 31:
+        got = f"{list(data.shape)}, {list(scales.shape)}, blocks of {block_size}"
+        raise ShapeError(f"data, scales, zero_points, block_size: expected one rank and positive blocks, got {got}")
     gathered, quantized = axis_of(gather_axis, rank), axis_of(quantize_axis, rank)
     packed = data.dtype == np.uint8
     size = data.shape[gathered]

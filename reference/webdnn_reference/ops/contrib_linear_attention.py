@@ -55,6 +55,10 @@ def ms_linear_attention(
     q = split_heads(widen(query), q_num_heads, "query")
     k = split_heads(widen(key), kv_num_heads, "key")
     v = split_heads(widen(value), kv_num_heads, "value")
+    if q_num_heads % kv_num_heads and kv_num_heads % q_num_heads:
+        raise ShapeError(f"kv_num_heads: expected a divisor or multiple of {q_num_heads}, got {kv_num_heads}")
+    if q.shape[3] != k.shape[3]:
+        raise ShapeError(f"query, key: expected heads of one size, got {q.shape[3]} and {k.shape[3]}")
     if kv_num_heads > q_num_heads:
         q = np.repeat(q, kv_num_heads // q_num_heads, axis=1)
     shape = (k.shape[0], kv_num_heads, k.shape[3], v.shape[3])
@@ -65,6 +69,8 @@ def ms_linear_attention(
     factor = float(scale or 1 / np.sqrt(k.shape[3]))
     window = max(state_window, 1)
     first = np.zeros(shape, k.dtype)
+    if past_state is not None and past_state.size != window * first.size:
+        raise ShapeError(f"past_state: expected shape {list(shape)}, got {list(past_state.shape)}")
     if past_state is not None:
         first = widen(past_state).astype(k.dtype).reshape(window, *shape)[-1]
     states = [first]
@@ -123,8 +129,13 @@ def ms_causal_conv_with_state(
         raise UnsupportedOpError(f"expected default {', '.join(names)}, got others")
     if activation not in ("none", "silu", "swish"):
         raise InvalidModelError(f"activation: expected silu, swish or none, got {activation!r}")
+    if input.ndim < 3 or (input.ndim > 3 and not channels_last) or not weight.shape[2] or dilation < 1:
+        got = f"{list(input.shape)}, {list(weight.shape)} and {dilation}"
+        raise ShapeError(f"input, weight, dilation: expected [B, C, L], taps and a positive number, got {got}")
     x = _channels_first(input, channels_last)
     batch, channels, length = x.shape
+    if weight.shape[0] != channels or state_window < 0:
+        raise ShapeError(f"weight: expected {channels} channels, got {list(weight.shape)}")
     kernel = weight.shape[2]
     history = (kernel - 1) * dilation
     past = np.zeros((batch, channels, history), input.dtype)

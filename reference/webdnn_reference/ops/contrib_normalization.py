@@ -5,10 +5,12 @@ Statistics are computed in float32, or float64 where the input is.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, average, narrow, single, widen
+from webdnn_reference.numeric import Array, average, narrow, single, unidirectional, widen
 from webdnn_reference.ops.activations import logistic
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.quantization import dequantize_linear_10
@@ -37,7 +39,7 @@ def _layer_normalized(x: Array, gamma: Array, beta: Array | None, epsilon: float
 
 
 def _residual(input: Array, skip: Array, bias: Array | None) -> Array:
-    total = widen(input) + widen(skip)
+    total = widen(input) + widen(unidirectional(skip, input.shape, "skip"))
     return total if bias is None else total + widen(bias)
 
 
@@ -106,6 +108,12 @@ def embed_layer_normalization(
     """
     batch, sequence = input_ids.shape
     positions = np.arange(sequence)[None] if position_ids is None else position_ids
+    rows = [("input_ids", input_ids, word_embedding), ("position_ids", positions, position_embedding)]
+    if segment_embedding is not None and segment_ids is not None:
+        rows.append(("segment_ids", segment_ids, segment_embedding))
+    for what, ids, table in rows:
+        if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
+            raise ShapeError(f"{what}: expected rows 0..{len(table) - 1} of a table, got {ids.min()}..{ids.max()}")
     total = widen(word_embedding[input_ids]) + widen(position_embedding[positions])
     if segment_embedding is not None and segment_ids is not None:
         total = total + widen(segment_embedding[segment_ids])
@@ -169,7 +177,7 @@ def gated_rms_norm(
     X, gate: float[..., H * C], scale: [C] -> shape and dtype of X. Raises ShapeError, InvalidModelError.
     """
     size = scale.shape[0]
-    if X.shape[-1] % size:
+    if not size or X.shape[-1] % size:
         raise ShapeError(f"X: expected a last dimension in groups of {size}, got shape {list(X.shape)}")
     if activation not in ("silu", "swish", "sigmoid"):
         raise InvalidModelError(f"activation: expected silu, swish or sigmoid, got {activation!r}")
@@ -188,13 +196,15 @@ def branchwise_rms_norm(
 
     scale: [C * H], [C, H] or [H]. Raises ShapeError.
     """
-    if num_branches and X.shape[-1] % num_branches:
+    if num_branches < 0 or (num_branches and X.shape[-1] % num_branches):
         raise ShapeError(f"X: expected {num_branches} branches, got shape {list(X.shape)}")
-    branches = widen(X).reshape(*X.shape[:-1], num_branches, -1) if num_branches else widen(X)
+    branches = widen(X).reshape(*X.shape[:-1], num_branches, X.shape[-1] // num_branches) if num_branches else widen(X)
     inverse = 1 / np.sqrt(average(np.square(branches), axis=-1, keepdims=True) + branches.dtype.type(epsilon))
     y = branches * inverse
     if scale is not None:
         per_branch = scale.size != branches.shape[-1]
+        if per_branch and scale.size != math.prod(branches.shape[-2:]):
+            raise ShapeError(f"scale: expected {branches.shape[-1]} values for each branch, got {list(scale.shape)}")
         y = y * (widen(scale).reshape(branches.shape[-2:]) if per_branch else widen(scale).reshape(-1))
     return narrow(y.reshape(X.shape), X)
 
@@ -235,9 +245,10 @@ def skip_group_norm(
     added = widen(skip)
     if added.ndim == 2:
         added = added[:, None, None, :] if channels_last else added[:, :, None, None]
-    total = widen(X) + added
+    total = widen(X) + unidirectional(added, X.shape, "skip")
     if bias is not None:
-        total = total + (widen(bias) if channels_last else widen(bias).reshape(-1, 1, 1))
+        column = widen(bias) if channels_last else widen(bias).reshape(-1, 1, 1)
+        total = total + unidirectional(column, X.shape, "bias")
     y = _group_normalized(total, gamma, beta, activation, channels_last, epsilon, groups)
     return narrow(y, X), narrow(total, X)
 
@@ -248,7 +259,9 @@ def _group_normalized(
     first = np.moveaxis(x, -1, 1) if channels_last else x
     if groups < 1 or first.shape[1] % groups:
         raise ShapeError(f"groups: expected a divisor of {first.shape[1]} channels, got {groups}")
-    grouped = first.reshape(first.shape[0], groups, -1)
+    if gamma.shape != first.shape[1:2] or beta.shape != gamma.shape:
+        raise ShapeError(f"gamma, beta: expected {first.shape[1]} values, got {list(gamma.shape)}, {list(beta.shape)}")
+    grouped = first.reshape(first.shape[0], groups, math.prod(first.shape[1:]) // groups)
     centred = grouped - average(grouped, axis=2, keepdims=True)
     inverse = 1 / np.sqrt(average(np.square(centred), axis=2, keepdims=True) + x.dtype.type(epsilon))
     per_channel = (-1, *[1] * (first.ndim - 2))

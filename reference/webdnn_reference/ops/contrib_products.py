@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.numeric import Array, narrow, unidirectional, widen
 from webdnn_reference.ops.contrib_activations import MS, fused_activation
 from webdnn_reference.ops.convolution import conv
 from webdnn_reference.ops.linear_algebra import gemm_11, matrix_product
@@ -98,7 +98,7 @@ def fused_conv(
         strides=strides,
     )
     if Z is not None:
-        y = y + widen(Z)
+        y = y + widen(unidirectional(Z, y.shape, "Z"))
     return narrow(fused_activation(y, activation, activation_params), X)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.errors import InvalidModelError
-from webdnn_reference.numeric import Array, average, axes_of, axis_of, single
+from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_reference.numeric import Array, average, axes_of, axis_of, broadcastable, single
 from webdnn_reference.ops.activations import leaky_relu, logistic
 from webdnn_reference.ops.activations_softmax import softmax_1, softmax_13
 from webdnn_reference.ops.contrib_activations import MS
@@ -58,6 +58,7 @@ def qlinear_add(
     C_zero_point: Array | None = None,
 ) -> Array:
     """A + B with broadcasting. A, B: int8 or uint8 -> same type."""
+    broadcastable(A, B)
     return _quantized(
         dequantize_linear_10(A, A_scale, A_zero_point) + dequantize_linear_10(B, B_scale, B_zero_point),
         C_scale,
@@ -78,6 +79,7 @@ def qlinear_mul(
     C_zero_point: Array | None = None,
 ) -> Array:
     """A times B with broadcasting. A, B: int8 or uint8 -> same type."""
+    broadcastable(A, B)
     return _quantized(
         dequantize_linear_10(A, A_scale, A_zero_point) * dequantize_linear_10(B, B_scale, B_zero_point),
         C_scale,
@@ -173,7 +175,11 @@ def qlinear_concat(Y_scale: Array, Y_zero_point: Array, *inputs: Array, axis: in
         _quantized(dequantize_linear_10(x, scale, zero_point), Y_scale, Y_zero_point, Y_zero_point)
         for x, scale, zero_point in zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)
     ]
-    return np.concatenate(parts, axis=axis_of(axis, parts[0].ndim))
+    where = axis_of(axis, parts[0].ndim)
+    rests = {(*part.shape[:where], 0, *part.shape[where + 1 :]) for part in parts}
+    if len(rests) != 1:
+        raise ShapeError(f"inputs: expected shapes equal but for axis {where}, got {[list(p.shape) for p in parts]}")
+    return np.concatenate(parts, axis=where)
 
 
 @op("QLinearSoftmax", 1, domain=MS)
@@ -205,6 +211,7 @@ def qlinear_where(
     z_zero_point: Array,
 ) -> Array:
     """X where the condition holds, else Y, with broadcasting. X, Y: int8 or uint8 -> same type."""
+    broadcastable(condition, X, Y)
     chosen = np.where(
         condition, dequantize_linear_10(X, x_scale, x_zero_point), dequantize_linear_10(Y, y_scale, y_zero_point)
     )
@@ -279,6 +286,8 @@ def nhwc_max_pool(
 
 
 def _channels_first(x: Array, channels_last: int) -> Array:
+    if x.ndim < 3:
+        raise ShapeError(f"input: expected rank 3 or more, got shape {list(x.shape)}")
     return np.moveaxis(x, -1, 1) if channels_last else x
 
 

@@ -70,9 +70,9 @@ def matmul_integer_to_float(
     A, B: int8 or uint8; scales and zero points: one each, for B also one per column -> dtype of the scales.
     """
     sums = matmul_integer(A, B, _scalar(a_zero_point), _scalar(b_zero_point))
-    scale = widen(_one(a_scale)) * widen(_one(b_scale))
+    scale = widen(_one(a_scale)) * widen(unidirectional(_one(b_scale), sums.shape, "b_scale"))
     y = sums.astype(scale.dtype) * scale
-    return narrow(y if bias is None else y + widen(bias), a_scale)
+    return narrow(y if bias is None else y + widen(unidirectional(bias, y.shape, "bias")), a_scale)
 
 
 @op("MatMulInteger16", 1, domain=MS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, axis_of, narrow, scalar_int, widen
+from webdnn_reference.numeric import Array, axis_of, broadcastable, narrow, scalar, scalar_int, unidirectional, widen
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.grid_sample import sample
 from webdnn_reference.ops.indexing import gather_nd_11
@@ -42,8 +42,8 @@ def trilu_ms(X: Array, k: Array | None = None, *, upper: int = 1) -> Array:
 @op("Range", 1, domain=MS)
 def range_ms(start: Array, limit: Array, delta: Array | None = None, *, context: Context) -> Array:
     """start, start + delta, ... up to but not including limit; delta is 1 if absent."""
-    step = np.ones((), start.dtype) if delta is None else delta.reshape(())
-    return np.asarray(range_11(start.reshape(()), limit.reshape(()), step, context=context))
+    step = np.ones((), start.dtype) if delta is None else scalar(delta, "delta")
+    return np.asarray(range_11(scalar(start, "start"), scalar(limit, "limit"), step, context=context))
 
 
 @op("Pad", 1, domain=MS)
@@ -114,6 +114,8 @@ def n_gram_repeat_block(input_ids: Array, scores: Array, *, ngram_size: int) -> 
 
     input_ids: int64[B, S], scores: float[B, V] -> same as scores.
     """
+    if input_ids.size and not 0 <= input_ids.min() <= input_ids.max() < scores.shape[1]:
+        raise ShapeError(f"input_ids: expected tokens 0..{scores.shape[1] - 1}, got others")
     result = scores.copy()
     length = input_ids.shape[1]
     if length + 1 < ngram_size or ngram_size < 1:
@@ -147,6 +149,10 @@ def crop_and_resize(
             f"expected X [N, C, H, W], rois [K, 4], crop_size [2], got {list(X.shape)}, "
             f"{list(rois.shape)}, {list(crop_size.shape)}"
         )
+    if not np.isfinite(widen(rois)).all() or (crop_size < 0).any() or not X.size:
+        raise ShapeError(f"rois, crop_size, X: expected finite numbers, sizes and images, got {crop_size.tolist()}")
+    if batch_indices.size and not 0 <= batch_indices.min() <= batch_indices.max() < len(X):
+        raise ShapeError(f"batch_indices: expected images 0..{len(X) - 1}, got others")
     if mode not in ("bilinear", "nearest"):
         raise InvalidModelError(f"mode: expected bilinear or nearest, got {mode!r}")
     positions = []
@@ -206,7 +212,9 @@ def _expect_plain(normalized: int, onesided: int, signal_ndim: int) -> None:
 @op("ComplexMul", 1, domain=MS)
 def complex_mul(A: Array, B: Array) -> Array:
     """Products of complex numbers, with broadcasting. A, B: float[..., 2] -> same type."""
-    a, b = widen(A), widen(B)
+    if A.shape[-1:] != (2,) or B.shape[-1:] != (2,):
+        raise ShapeError(f"A, B: expected real and imaginary parts last, got {list(A.shape)} and {list(B.shape)}")
+    a, b = broadcastable(widen(A), widen(B))
     product = (a[..., 0] + 1j * a[..., 1]) * (b[..., 0] + 1j * b[..., 1])
     return narrow(np.stack([product.real, product.imag], axis=-1), A)
 
@@ -221,6 +229,6 @@ def bias_softmax(data: Array, bias: Array, *, axis: int = 1, is_inner_broadcast:
     first = axis_of(axis, x.ndim)
     if is_inner_broadcast and b.ndim < x.ndim:
         b = b.reshape(*b.shape[: b.ndim - (x.ndim - first)], *[1] * (x.ndim - b.ndim), *b.shape[-(x.ndim - first) :])
-    logits = (x + b).reshape(*x.shape[:first], -1)
+    logits = (x + unidirectional(b, x.shape, "bias")).reshape(*x.shape[:first], -1)
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
     return narrow((exponentials / exponentials.sum(axis=-1, keepdims=True)).reshape(x.shape), data)
