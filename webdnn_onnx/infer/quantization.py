@@ -19,7 +19,8 @@ def _quantized_type(call: Call) -> DType:
 
 def _dequantized_type(call: Call) -> DType:
     value = call.number("output_dtype", 0)
-    return DType.from_onnx(value) if value else call.dtype(1)
+    scale = call.dtype(1)
+    return DType.from_onnx(value) if value else DType.FLOAT32 if scale is DType.FLOAT8E8M0 else scale
 
 
 @shape_rule("QuantizeLinear", dtype=_quantized_type)

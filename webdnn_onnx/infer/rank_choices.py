@@ -19,7 +19,7 @@ from webdnn_onnx.graph import Attribute, Graph, Node, Shape, TensorType, Type, V
 
 __all__ = ["with_choices"]
 
-_MOST_SQUEEZED = 3
+_MOST_SQUEEZED = 4
 """A Squeeze of more symbolic dimensions than this keeps its unknown rank: each doubles what follows."""
 
 _MOST_RANK = 8

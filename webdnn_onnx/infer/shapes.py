@@ -108,9 +108,11 @@ def windows(
     begin, end = (0, 0) if auto_pad == "VALID" else pads
     room = size + begin + end - span
     if not ceil_mode or auto_pad == "VALID":
-        return room // stride + 1
-    # A last window must not begin in the padding behind the input.
-    return minimum(ceil_quotient(room, stride) + 1, ceil_quotient(size + begin, stride))
+        count = room // stride + 1
+    else:
+        # A last window must not begin in the padding behind the input.
+        count = minimum(ceil_quotient(room, stride) + 1, ceil_quotient(size + begin, stride))
+    return max(count, 0) if isinstance(count, int) else count
 
 
 def is_axis(given: Dim, axis: int, rank: int) -> Dim:

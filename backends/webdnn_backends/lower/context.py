@@ -112,9 +112,12 @@ class NodeContext:
     def read(self, tensor: str, indices: Sequence[Expr | int]) -> Expr:
         """One element of a tensor; a tensor of one constant element becomes a literal."""
         spec = self.state.tensor(tensor)
-        assert len(indices) == len(spec.shape), f"{self.where}: one index per dimension of {tensor}"
+        if len(indices) != len(spec.shape):
+            raise ShapeError(f"{self.where}: '{tensor}': expected rank {len(indices)}, got {len(spec.shape)}")
+        if spec.dtype is DType.STRING:
+            raise self.unsupported("strings")
         array = self.state.constants.get(tensor)
-        if array is not None and array.size == 1 and spec.dtype is not DType.STRING:
+        if array is not None and array.size == 1:
             return literal(array.reshape(()), spec.dtype)
         return Read(tensor, tuple(build.i32(index) for index in indices), compute_type(spec.dtype))
 

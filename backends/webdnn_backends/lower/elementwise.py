@@ -39,7 +39,6 @@ _UNARY: dict[str, Op] = {
     "Asinh": Op.ASINH,
     "Acosh": Op.ACOSH,
     "Atanh": Op.ATANH,
-    "Erf": Op.ERF,
     "Not": Op.NOT,
     "BitwiseNot": Op.BIT_NOT,
     "IsNaN": Op.IS_NAN,
@@ -96,10 +95,12 @@ def legacy_shift(context: NodeContext) -> int | None:
     """Where B's axes start in A under the opset 1 to 6 `broadcast` and `axis` attributes; None for today's rule."""
     if context.node.opset >= 7 or not context.attribute("broadcast", 0):
         return None
-    if context.rank(1) == 0:
+    if context.shape(1) == (1,) * context.rank(1):
         return 0
-    axis = context.attribute("axis", context.rank(0) - context.rank(1))
-    return context.axis(axis, context.rank(0))
+    rank, axis = context.rank(0), context.attribute("axis", context.rank(0) - context.rank(1))
+    if context.rank(1) == 1 and not -rank <= axis < rank:
+        return 0  # one element, or an axis that is none
+    return context.axis(axis, rank)
 
 
 def _second(context: NodeContext, indices: tuple[Expr, ...], shift: int | None) -> Expr:
@@ -131,6 +132,13 @@ def activation(
 def like(x: Expr, value: float) -> Const:
     """A literal of x's type."""
     return const(value, x.type)
+
+
+def integer_range(dtype: DType) -> tuple[int, int]:
+    """The smallest and largest value of an integer type."""
+    if dtype.is_signed_integer:
+        return -(1 << (dtype.bits - 1)), (1 << (dtype.bits - 1)) - 1
+    return 0, (1 << dtype.bits) - 1
 
 
 def sigmoid(x: Expr) -> Expr:
@@ -278,8 +286,38 @@ def gelu_tanh(x: Expr) -> Expr:
 @activation("Shrink")
 def _shrink(context: NodeContext, x: Expr) -> Expr:
     lambd, bias = context.attribute("lambd", 0.5), context.attribute("bias", 0.0)
+    if not x.type.is_float:
+        return _shrink_integers(x, context.dtype(0), lambd, int(bias))
     above = build.select(apply(Op.GT, x, like(x, lambd)), apply(Op.SUB, x, like(x, bias)), like(x, 0))
     return build.select(apply(Op.LT, x, like(x, -lambd)), apply(Op.ADD, x, like(x, bias)), above)
+
+
+def _shrink_integers(x: Expr, dtype: DType, lambd: float, bias: int) -> Expr:
+    """The bounds as the integers beside them, within the type's range, where no element is beyond them."""
+    low, high = integer_range(dtype)
+    shift = const((bias - low) % (1 << dtype.bits) + low, x.type)
+    most, least = math.floor(min(max(lambd, low - 1), high)), math.ceil(max(min(-lambd, high + 1), low))
+    above = build.TRUE if most < low else apply(Op.GT, x, const(most, x.type))
+    below = build.TRUE if least > high else apply(Op.LT, x, const(least, x.type))
+    less = build.select(above, cast(dtype, apply(Op.SUB, x, shift)), const(0, x.type))
+    return build.select(below, cast(dtype, apply(Op.ADD, x, shift)), less)
+
+
+@lowering("Erf")
+def _erf(context: NodeContext) -> None:
+    """Of integers rounded towards zero: the function is 1 from 6 on, to the last place of float64."""
+
+    def body(i: tuple[Expr, ...]) -> Expr:
+        x = context.element(0, i)
+        if x.type.is_float:
+            return apply(Op.ERF, x)
+        one, zero = const(1, x.type), const(0, x.type)
+        value = build.select(apply(Op.GE, x, const(6, x.type)), one, zero)
+        if not x.type.is_signed:
+            return value
+        return build.select(apply(Op.LE, x, const(-6, x.type)), apply(Op.NEG, one), value)
+
+    context.emit(body)
 
 
 @lowering("PRelu")
@@ -300,7 +338,7 @@ def _clip(context: NodeContext) -> None:
     def body(i: tuple[Expr, ...]) -> Expr:
         x = context.element(0, i)
         if context.node.opset >= 11:
-            bounds = [context.element(k, ()) if context.has(k) else None for k in (1, 2)]
+            bounds = [context.element(k, [0] * context.rank(k)) if context.has(k) else None for k in (1, 2)]
         else:
             given = (context.node.attributes.get(name) for name in ("min", "max"))
             bounds = [None if value is None else like(x, float(value)) for value in given]  # type: ignore[arg-type]  # FLOAT attributes

@@ -9,7 +9,7 @@ from webdnn_backends.ir.scalars import compute_type
 from webdnn_backends.lower.context import NodeContext
 from webdnn_backends.lower.registry import LOWERINGS, STRING_LOWERINGS
 from webdnn_backends.lower.state import LoweringState
-from webdnn_backends.te.tensors import Copy, Stage, TensorProgram
+from webdnn_backends.te.tensors import Copy, Host, Stage, TensorProgram
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, UnsupportedOpError, describe_node
 from webdnn_onnx.graph import Graph, Node, TensorType
@@ -36,6 +36,11 @@ def lower_nodes(state: LoweringState, graph: Graph) -> None:
     """Lower every node of a graph whose scope is open."""
     for value in graph.inputs:
         state.bind_value(value.name)
+    for name, array in graph.constants.items():
+        tensor = state.tensor(name)
+        if tensor.dtype is DType.STRING:
+            options = {"dims": [int(size) for size in array.shape], "strings": [str(item) for item in array.ravel()]}
+            state.items.append(Host("string_constant", (), (tensor.name,), options))
     for node in graph.nodes:
         _check_types(state, node)
         lower = STRING_LOWERINGS.find(node.op, node.opset, node.domain) if _has_strings(state, node) else None

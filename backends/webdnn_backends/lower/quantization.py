@@ -10,6 +10,7 @@ from webdnn_backends.ir.loops import Const, Expr, ReduceOp
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.contraction import window
+from webdnn_backends.lower.elementwise import integer_range
 from webdnn_backends.lower.movement import within
 from webdnn_backends.lower.registry import lowering
 from webdnn_onnx.dtypes import DType
@@ -33,16 +34,9 @@ _LARGEST = {
 }
 
 
-def integer_range(dtype: DType) -> tuple[int, int]:
-    """The smallest and largest value of an integer type."""
-    if dtype.is_signed_integer:
-        return -(1 << (dtype.bits - 1)), (1 << (dtype.bits - 1)) - 1
-    return 0, (1 << dtype.bits) - 1
-
-
 def quantized(x: Expr, scale: Expr, zero: Expr | None, dtype: DType, *, saturate: bool = True) -> Expr:
     """round(x / scale) + zero, saturated to an integer type; x / scale in a narrow float type."""
-    ratio = apply(Op.DIV, x, scale)
+    ratio = apply(Op.DIV, x, scale if scale.type.is_float else cast(_float(x.type), scale))
     if dtype in _NARROW_FLOATS:
         if not saturate:
             return cast(dtype, ratio)
@@ -70,7 +64,7 @@ def parameter_indices(context: NodeContext, index: int, i: Indices) -> list[Expr
         return [Const(0)] * len(shape)
     given, block = context.attribute("axis", 1), context.attribute("block_size", 0)
     if len(shape) == 1 and not block and not -rank <= given < rank:
-        return [Const(0)]  # one number, whatever the axis says
+        given = 0  # the default is 1, also where there is one axis, or one number for all
     axis = context.axis(given, rank)
     if len(shape) == 1 and (rank != 1 or not block):
         return [context.within(shape[0], i[axis])]

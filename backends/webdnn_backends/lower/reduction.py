@@ -144,7 +144,13 @@ def _reduce(
     def lower(context: NodeContext) -> None:
         span = reduction_span(context)
         if span is None:
-            context.emit(lambda i: before(context.element(0, i)) if op is ReduceOp.SUM else context.element(0, i))
+            one = counted(1)
+
+            def alone(i: Indices) -> Expr:
+                x = before(context.element(0, i))
+                return after(x, one(x))
+
+            context.emit(alone)
             return
         combine = op
         if context.dtype(0) is DType.BOOL:

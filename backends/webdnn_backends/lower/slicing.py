@@ -9,7 +9,7 @@ from webdnn_backends.ir.build import add, apply, cast, const, mul
 from webdnn_backends.ir.loops import Const, Expr, Local, Var
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.lower.context import Indices, NodeContext
-from webdnn_backends.lower.direct import Direct, loop
+from webdnn_backends.lower.direct import Direct, Operand, loop
 from webdnn_backends.lower.movement import element_of, within
 from webdnn_backends.lower.registry import lowering
 from webdnn_onnx.dtypes import DType
@@ -74,6 +74,9 @@ def _planned(context: NodeContext) -> None:
     plan = kernel.write(table)
     entry = Var("entry")
 
+    def listed(operand: Operand) -> Expr:
+        return operand.load([entry] if operand.tensor.shape else [])
+
     def value(name: str, expr: Expr) -> Local:
         return Local(name, Scalar.I64, cast(DType.INT64, expr))
 
@@ -82,7 +85,7 @@ def _planned(context: NodeContext) -> None:
 
     zero, one = const(0, Scalar.I64), const(1, Scalar.I64)
     axis = Var("axis")
-    given_axis = cast(DType.INT32, axes.load([entry])) if axes else entry
+    given_axis = cast(DType.INT32, listed(axes)) if axes else entry
     size, step, backwards = var("size"), var("step"), apply(Op.LT, var("step"), zero)
 
     def from_end(position: Expr) -> Expr:
@@ -101,9 +104,9 @@ def _planned(context: NodeContext) -> None:
         product(list(context.shape(1))),
         Local("axis", Scalar.I32, build.floor_mod(given_axis, rank) if axes else entry),
         value("size", element_of(shape, axis, Scalar.I64)),
-        value("step", steps.load([entry]) if steps else one),
-        value("start", starts.load([entry])),
-        value("end", ends.load([entry])),
+        value("step", listed(steps) if steps else one),
+        value("start", listed(starts)),
+        value("end", listed(ends)),
         value("begin", clamp(from_end(var("start")), (zero, size), (zero, last))),
         value("stop", clamp(from_end(var("end")), (zero, size), (const(-1, Scalar.I64), last))),
         plan.store([_FIRST, axis], cast(DType.INT32, var("begin"))),

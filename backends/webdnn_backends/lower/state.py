@@ -32,7 +32,8 @@ class Scope:
 
 @dataclass
 class LoweringState:
-    """known: elements of small integer tensors as dimensions. bound: symbols that some item binds already."""
+    """known: elements of small integer tensors as dimensions. bound: symbols that some item binds already. shared:
+    tensors of a lowering's own that several nodes use, by what they hold."""
 
     known: Mapping[str, tuple[Dim, ...]]
     scopes: list[Scope] = field(default_factory=list)
@@ -42,6 +43,7 @@ class LoweringState:
     bound: set[str] = field(default_factory=set)
     defined: dict[Call | Sum, Sum] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
+    shared: dict[tuple[str | int, ...], str] = field(default_factory=dict)
 
     @contextmanager
     def scope(self, graph: Graph) -> Iterator[list[Item]]:
@@ -59,12 +61,12 @@ class LoweringState:
     def branch(self) -> Iterator[list[Item]]:
         """Lower into a list of items that may be passed over: what it binds is bound within it only."""
         outer, self.items = self.items, []
-        bound, known = set(self.bound), dict(self.defined)
+        bound, known, shared = set(self.bound), dict(self.defined), dict(self.shared)
         try:
             yield self.items
         finally:
             self.items = outer
-            self.bound, self.defined = bound, known
+            self.bound, self.defined, self.shared = bound, known, shared
 
     def fresh(self, prefix: str) -> str:
         """A name that no tensor has."""
@@ -95,7 +97,7 @@ class LoweringState:
             own = name if name not in self.tensors else self.fresh(name)
             scope.names[name] = own
             self.tensors[own] = self._spec(own, scope.graph.value(name))
-            if name in scope.graph.constants:
+            if name in scope.graph.constants and self.tensors[own].dtype is not DType.STRING:
                 self.constants[own] = scope.graph.constants[name]
         return self.tensors[scope.names[name]]
 

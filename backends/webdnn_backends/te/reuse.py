@@ -77,7 +77,9 @@ def _mark(number: int) -> str:
 
 def _renamed(stage: Stage, names: Mapping[str, str]) -> Stage:
     def change(part: Expr) -> Expr | None:
-        return Read(names[part.tensor], part.indices, part.type) if isinstance(part, Read) else None
+        if not isinstance(part, Read) or part.tensor not in names:
+            return None  # a renamed part that a simplification has moved up
+        return Read(names[part.tensor], part.indices, part.type)
 
     hint: Hint | None = stage.hint
     match hint:

@@ -297,9 +297,17 @@ class Emitter:
 
     def _lazy(self, value: Value, at: int) -> bool:
         """Whether computing the value here reads memory or calls a function."""
-        if not value.loads or self._kept(value, at) is not None:
-            return False
-        return value.kind in ("load", "call") or any(self._lazy(arg, at) for arg in value.args)
+        seen: set[int] = set()
+        pending = [value]
+        while pending:
+            part = pending.pop()
+            if id(part) in seen or not part.loads or self._kept(part, at) is not None:
+                continue
+            if part.kind in ("load", "call"):
+                return True
+            seen.add(id(part))
+            pending += part.args
+        return False
 
     def _arm(self, value: Value, at: int) -> None:
         later = self.regions[at + 1 :]

@@ -38,6 +38,10 @@ const pairs = (left, right, combine) => {
   return [dims, one.map((position, index) => combine(left.data[position], right.data[other[index]]))];
 };
 
+export function string_constant(_, { dims, strings: data }) {
+  return [strings(dims, data)];
+}
+
 export function string_concat([left, right]) {
   const [dims, data] = pairs(left, right, (first, second) => first + second);
   return [strings(dims, data)];
