@@ -57,13 +57,11 @@ def normalizations(draw: Draw) -> Iterator[Recipe]:
         kinds = (FLOAT16, 0, 0, FLOAT16)
         yield Recipe(f"{op}/half", op, halves, {}, kinds, constant=constant, tolerance=1e-2)
     image = draw.f32(2, 4, 5, 6)
-    for activation in (0, 1):
-        attributes: dict[str, Any] = {"groups": 3, "activation": activation, "channels_last": 1}
-        yield Recipe(
-            f"group_norm/{activation}", "GroupNorm", [image, draw.f32(6), draw.f32(6)], attributes, judged=False
-        )
+    for swish in (0, 1):
+        attributes: dict[str, Any] = {"groups": 3, "activation": swish, "channels_last": 1}
+        yield Recipe(f"group_norm/{swish}", "GroupNorm", [image, draw.f32(6), draw.f32(6)], attributes, judged=False)
         inputs = [image, draw.f32(6), draw.f32(6), draw.f32(2, 4, 5, 6), draw.f32(6)]
-        yield Recipe(f"skip_group_norm/{activation}", "SkipGroupNorm", inputs, attributes, (FLOAT, FLOAT), judged=False)
+        yield Recipe(f"skip_group_norm/{swish}", "SkipGroupNorm", inputs, attributes, (FLOAT, FLOAT), judged=False)
     yield Recipe("branchwise_rms", "BranchwiseRMSNorm", [x, draw.f32(8)], {"num_branches": 2})
 
 
@@ -180,8 +178,8 @@ def states(draw: Draw) -> Iterator[Recipe]:
         name = f"linear_attention/window/{steps}"
         yield Recipe(name, "LinearAttention", inputs, attributes, (FLOAT, FLOAT), judged=False)
         for last in (0, 1):
-            x, past = ((2, steps, 4), (3, 2, 2, 4)) if last else ((2, 4, steps), (3, 2, 4, 2))
-            inputs = [draw.f32(*x), draw.f32(4, 1, 3), draw.f32(4), draw.f32(*past)]
+            x, states = ((2, steps, 4), (3, 2, 2, 4)) if last else ((2, 4, steps), (3, 2, 4, 2))
+            inputs = [draw.f32(*x), draw.f32(4, 1, 3), draw.f32(4), draw.f32(*states)]
             attributes = {"channels_last": last, "state_window": 3}
             name = f"causal_conv/window/{last}{steps}"
             yield Recipe(name, "CausalConvWithState", inputs, attributes, (FLOAT, FLOAT), judged=False)
