@@ -288,15 +288,16 @@ async function importKernels(files: Files, file: string): Promise<KernelModule> 
   }
 }
 
-/** Every step that leaves the backend. */
+/** Every step that leaves the backend to compute something; a host function without results only checks. */
 function placementOf(program: Program, backend: BackendName): Placement[] {
   const placement: Placement[] = [];
   walkSteps(program.steps, (step, path) => {
     const add = (name: string, reason: string): void => {
       placement.push({ path, name, on: "js", reason });
     };
-    if ("host" in step) add(step.host, "host function: its values live on the JavaScript side");
-    else if ("run" in step && step.on === "js" && backend !== "js")
+    if ("host" in step) {
+      if (step.outs.length > 0) add(step.host, "host function: its values live on the JavaScript side");
+    } else if ("run" in step && step.on === "js" && backend !== "js")
       add(program.hostKernels?.[step.run].name ?? "", `the ${backend} target has no kernel for it`);
   });
   return placement;

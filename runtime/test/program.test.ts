@@ -165,6 +165,7 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
       buffers: [f32("input", ["n"]), slot("float32", ["m"]), f32("temporary", ["m"]), f32("output", ["m"])],
       steps: [
         { host: "positive", args: [0], outs: [1], options: { scale: 10 } },
+        { host: "positive", args: [0], outs: [], options: { scale: 1 } },
         { bind: [["m", 1, -1]] },
         { copy: [1, 2] },
         run("increment", [2, 3], ["m"]),
@@ -178,7 +179,8 @@ describe.each([["js"], ["wasm"], ["webgpu"]] as const)("on %s", (backend) => {
       const { y: result } = (await model.run({ x: { data, dims: [data.length] } })) as { y: F };
       expect([...result.data]).toEqual([...data].filter((value) => value > 0).map((value) => 10 * value + 1));
     }
-    expect(model.placement.map(({ name, on }) => [name, on])).toContainEqual(["positive", "js"]);
+    const hosted = model.placement.filter(({ name }) => name === "positive");
+    expect(hosted.map(({ on }) => on)).toEqual(["js"]); // the step without results computes nothing
     await model.dispose();
   });
 
