@@ -1,5 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { OutOfMemoryError, load, type LoadOptions, type Model, type ObservationPoint, type Tensor, type Value } from "../src/index.ts";
+import {
+  OutOfMemoryError,
+  load,
+  type LoadOptions,
+  type Model,
+  type ObservationPoint,
+  type Tensor,
+  type Value,
+} from "../src/index.ts";
 import type { Step } from "../src/manifest.ts";
 import { gpu, noGPU } from "./gpu.ts";
 import { f32, i32, programBundle, run, slot, type Parts } from "./programs.ts";
