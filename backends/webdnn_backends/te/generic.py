@@ -49,7 +49,7 @@ from webdnn_backends.te.parameters import parameters_of
 from webdnn_backends.te.simplify import IndexAlgebra, simplify, strides
 from webdnn_backends.te.tensors import Call, Stage
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim, symbol
+from webdnn_onnx.symbolic import Dim, product, symbol
 
 __all__ = ["GenericOptions", "generic"]
 
@@ -57,10 +57,12 @@ __all__ = ["GenericOptions", "generic"]
 @dataclass(frozen=True)
 class GenericOptions:
     """lanes: 4 on targets with vectors, else 1. parallel: whether all output axes may become parallel iterations (a
-    GPU), or only as many outer ones as threads need."""
+    GPU), or only as many outer ones as threads need. iterations: as many parallel ones there are to be if each computes
+    a vector."""
 
     lanes: int = 1
     parallel: bool = True
+    iterations: int = 0
 
 
 def generic(stage: Stage, context: ScheduleContext, options: GenericOptions) -> Call:
@@ -70,9 +72,11 @@ def generic(stage: Stage, context: ScheduleContext, options: GenericOptions) -> 
 
 @dataclass
 class _Scope:
-    """An open loop (or the kernel itself): its statements so far and what is already computed in it."""
+    """An open loop (or the kernel itself): its statements so far and what is already computed in it. The axis counts
+    its iterations, each of which advances the variable by `step`."""
 
     axis: Axis | None
+    step: int = 1
     statements: list[Stmt] = field(default_factory=list)
     computed: dict[tuple[Expr, int], Expr] = field(default_factory=dict)
 
@@ -125,13 +129,19 @@ class _Scheduler:
     # loops
 
     def _loops(self, axes: list[Axis], body: Expr, target: Expr) -> list[Stmt]:
-        lane = axes[-1] if axes and self._vectorises(axes[-1], body, target) else None
+        lane = axes[-1] if axes and self._vectorises(axes[-1], body, target) and self._pays(axes, body) else None
         self.scopes = [_Scope(None)]
         for axis in axes[:-1] if lane else axes:
             self.scopes.append(_Scope(axis))
+        if lane and self.options.parallel:
+            self.scopes.append(_Scope(Axis(lane.name, lane.extent // 4), 4))
         self.floor = self._shallowest()
         if lane is None:
             self._store(body, target)
+        elif self.options.parallel:
+            self.lane = lane
+            self._store(body, target)
+            self.lane = None
         else:
             self._vector_loop(lane, body, target)
         return self._close(axes)
@@ -188,7 +198,8 @@ class _Scheduler:
             assert scope.axis is not None, "only the outermost scope has no axis"
             depth = len(self.scopes)
             kind = LoopKind.PARALLEL if depth <= parallel else LoopKind.SERIAL
-            loop = Loop(scope.axis.name, build.dim(scope.axis.extent), tuple(scope.statements), kind)
+            extent, start = build.dim(scope.axis.extent), Const(0)
+            loop = Loop(scope.axis.name, extent, tuple(scope.statements), kind, start, scope.step)
             self.scopes[-1].statements.append(loop)
         return self.scopes[0].statements
 
@@ -355,6 +366,23 @@ class _Scheduler:
                 return False
             if isinstance(part, Reduce) and lane.name in {axis.name for axis in part.axes}:
                 return False
+        return True
+
+    def _pays(self, axes: list[Axis], body: Expr) -> bool:
+        """Whether parallel iterations are better off with a vector each: there are enough, whole ones, and all that
+        depends on the lane is read side by side."""
+        if not self.options.parallel:
+            return True
+        lane, total = axes[-1], product([axis.extent for axis in axes])
+        if lane.extent % 4 != 0 or (isinstance(total, int) and total < 4 * self.options.iterations):
+            return False
+        for part in subexpressions(body):
+            if isinstance(part, Select) and lane.name in free_variables(part.condition) and _guarded(part):
+                return False
+            if isinstance(part, Load) and lane.name in free_variables(part.index):
+                found = strides(IndexAlgebra({}).to_dim(part.index), (lane.name,))
+                if found is None or found[lane.name] != 1:
+                    return False
         return True
 
     def _lanes(self, expr: Var | Const) -> Expr:

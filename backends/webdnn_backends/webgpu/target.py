@@ -11,10 +11,12 @@ from webdnn_backends.webgpu.schedule import implement
 
 __all__ = ["TARGET", "emit"]
 
+_ENOUGH_INVOCATIONS = 8192
+
 TARGET = Target(
     "webgpu",
     Policy(tensors=DEFAULT.max_storage_buffers_per_shader_stage - 1, split=True),
-    GenericOptions(lanes=1, parallel=True),
+    GenericOptions(lanes=4, parallel=True, iterations=_ENOUGH_INVOCATIONS),
     channels_last=True,
     implement=implement,
     objection=objection,
