@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from webdnn_conformance.suites.recipes import FLOAT, FLOAT16, INT8, INT32, INT64, STRING, UINT8, UINT32, Draw, Recipe
+from webdnn_onnx.dtypes import DType
 
 __all__ = ["FAMILIES"]
 
@@ -127,6 +128,20 @@ def quantized_tables(draw: Draw) -> Iterator[Recipe]:
         yield Recipe(name, "GatherBlockQuantized", inputs, attributes, (kind,), tolerance=1e-2, constant=(0, 2, 3))
 
 
+def wide_codes(draw: Draw) -> Iterator[Recipe]:
+    """QuantizeLinear and DequantizeLinear in 16 and 4 bits, of which onnxruntime takes no arrays, and of products."""
+    x, scales = draw.f32(3, 4), draw.positive(4)
+    for dtype in (DType.INT16, DType.UINT16, DType.INT4, DType.UINT4):
+        low = -8 if dtype is DType.INT4 else 0
+        zeros, codes = (draw.integers(low, low + 15, shape).astype(dtype.numpy) for shape in ((4,), (3, 4)))
+        inputs, kinds, judged = [x, scales, zeros], (dtype.onnx,), dtype.bits > 4
+        yield Recipe(f"quantize/{dtype.value}", "QuantizeLinear", inputs, {"axis": 1}, kinds, judged=judged)
+        inputs = [codes, scales, zeros]
+        yield Recipe(f"dequantize/{dtype.value}", "DequantizeLinear", inputs, {"axis": 1}, judged=judged)
+    products = draw.integers(-9999, 9999, (3, 4)).astype(np.int32)
+    yield Recipe("dequantize/int32", "DequantizeLinear", [products, draw.scalar(0.01), None])
+
+
 def recurrent(draw: Draw) -> Iterator[Recipe]:
     for direction, count in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
         for columns in (False, True):
@@ -176,8 +191,6 @@ def tensors(draw: Draw) -> Iterator[Recipe]:
         x = draw.integers(0, 1 << 31, (2, 3)).astype(dtype)
         yield Recipe(f"murmur/{dtype.__name__}", "MurmurHash3", [x], {"seed": 7}, (UINT32,))
     yield Recipe("murmur/float32", "MurmurHash3", [draw.f32(5)], {"positive": 0}, (INT32,))
-    texts = np.array(["", "a", "ab", "word", "two words", "\u00e9\u4e2d"], object)
-    yield Recipe("murmur/string", "MurmurHash3", [texts], {"positive": 0}, (INT32,))
     yield Recipe("grid_sample", "GridSample", [draw.f32(2, 3, 4, 5), draw.f32(2, 6, 7, 2)], {"mode": "bicubic"})
 
 
@@ -194,6 +207,8 @@ def texts(_draw: Draw) -> Iterator[Recipe]:
     for name, attributes in styles.items():
         whole: dict[str, Any] = {"mark": 0, "mincharnum": 1, "pad_value": "#"} | attributes
         yield Recipe(f"tokenizer/{name}", "Tokenizer", [words], whole, (STRING,))
+    hashed = np.array(["", "a", "ab", "word", "two words", "\u00e9\u4e2d"], object)
+    yield Recipe("murmur/string", "MurmurHash3", [hashed], {"positive": 0}, (INT32,))
     blank: dict[str, Any] = {"mark": 1, "mincharnum": 1, "pad_value": "#", "separators": [" "]}
     yield Recipe("tokenizer/none", "Tokenizer", [np.array([[" "], [""]], object)], blank, (STRING,))
 
@@ -223,4 +238,4 @@ def legacy(draw: Draw) -> Iterator[Recipe]:
     yield Recipe("legacy/DynamicSlice", "DynamicSlice", [x, starts, ends, axes], domain="")
 
 
-FAMILIES = (quantized, quantized_tables, recurrent, tensors, texts, legacy)
+FAMILIES = (quantized, quantized_tables, wide_codes, recurrent, tensors, texts, legacy)
