@@ -145,10 +145,11 @@ def contrib_elementwise(call: Call) -> list[Shape]:
     return [call.shape(0)]
 
 
-@shape_rule(("LRN", "LpNormalization", "MeanVarianceNormalization", "RMSNormalization", "GroupNormalization"))
+@shape_rule(("LRN", "LpNormalization", "MeanVarianceNormalization", "GroupNormalization"))
 @shape_rule("InstanceNormalization")
+@shape_rule("RMSNormalization", dtype=1)
 def normalization(call: Call) -> list[Shape]:
-    """The input's shape and element type."""
+    """The input's shape; its element type, or that of the scale."""
     return [call.shape(0)]
 
 

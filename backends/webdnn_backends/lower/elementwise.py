@@ -107,7 +107,8 @@ def _second(context: NodeContext, indices: tuple[Expr, ...], shift: int | None) 
     if shift is None:
         return context.broadcast(1, indices)
     shape = context.shape(1)
-    return context.element(1, [context.within(size, indices[shift + k]) for k, size in enumerate(shape)])
+    at = [Const(0) if size == 1 else context.within(size, indices[shift + k]) for k, size in enumerate(shape)]
+    return context.element(1, at)
 
 
 def number(context: NodeContext, value: float, index: int = 0) -> Const:

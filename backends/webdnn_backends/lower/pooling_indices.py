@@ -32,7 +32,7 @@ def max_pool_with_indices(context: NodeContext, span: Window) -> None:
     out: list[Expr] = [Var(f"i{axis}") for axis in range(rank + 2)]
     taps = [Var(f"t{axis}") for axis in range(rank)]
     at = [Var(f"at{axis}") for axis in range(rank)]
-    best, where, value = Var("best", x.load(out).type), Var("where"), Var("value", x.load(out).type)
+    best, where, value = Var("best", x.load(out).type), Var("where", signed=True), Var("value", x.load(out).type)
     inside = all_of(*(below(at[axis], shape[2 + axis]) for axis in range(rank)))
     better = apply(Op.OR, apply(Op.LT, where, Const(0)), apply(Op.GT, value, best))
     if value.type.is_float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from webdnn_backends.ir import build
 from webdnn_backends.ir.build import add, apply, cast, const, f32, floor_div, mul
 from webdnn_backends.ir.loops import Const, Expr, ReduceOp
-from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.ir.scalars import Op, Scalar, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.contraction import window
 from webdnn_backends.lower.elementwise import integer_range
@@ -93,16 +93,18 @@ def _quantize_linear(context: NodeContext) -> None:
 @lowering("DequantizeLinear", since=10)
 @lowering("DequantizeLinear", domain="com.microsoft")
 def _dequantize_linear(context: NodeContext) -> None:
+    full = _float(compute_type(context.output().dtype))
+
     def body(i: Indices) -> Expr:
-        scale = context.element(1, parameter_indices(context, 1, i))
+        scale = cast(full, context.element(1, parameter_indices(context, 1, i)))
         x = context.element(0, i)
         if not context.has(2):
-            return apply(Op.MUL, cast(_float(scale.type), x), scale)
+            return apply(Op.MUL, cast(full, x), scale)
         zero = context.element(2, parameter_indices(context, 2, i))
         if x.type.is_float:
-            return apply(Op.MUL, apply(Op.SUB, x, zero), scale)
+            return apply(Op.MUL, cast(full, apply(Op.SUB, x, zero)), scale)
         difference = apply(Op.SUB, _signed(x), _signed(zero))
-        return apply(Op.MUL, cast(_float(scale.type), difference), scale)
+        return apply(Op.MUL, cast(full, difference), scale)
 
     context.emit(body)
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from webdnn_backends.ir import build
 from webdnn_backends.ir.build import apply, cast, const, floor_mod
 from webdnn_backends.ir.loops import Const, Expr, ReduceOp
-from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.ir.scalars import Op, Scalar, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.elementwise import like
+from webdnn_backends.lower.formulas import as_type
 from webdnn_backends.lower.movement import flat_index, is_axis, unflatten
 from webdnn_backends.lower.registry import LOWERINGS, lowering
 from webdnn_backends.te.tensors import Host, ReshapeHint
@@ -332,8 +333,19 @@ def _layer_normalization(context: NodeContext) -> None:
         return apply(Op.ADD, y, context.broadcast(2, i)) if context.has(2) else y
 
     context.emit(body)
-    context.emit(lambda i: context.read(mean, i), output=1)
-    context.emit(lambda i: inverse_deviation(context.read(variance, i), epsilon), output=2)
+
+    def deviation(i: Indices) -> Expr:
+        return inverse_deviation(context.read(variance, i), epsilon)
+
+    _emit_statistic(context, 1, lambda i: context.read(mean, i))
+    _emit_statistic(context, 2, deviation)
+
+
+def _emit_statistic(context: NodeContext, output: int, body: Callable[[Indices], Expr]) -> None:
+    """An optional output, in the type that `stash_type` gives it."""
+    if context.wants(output):
+        stored = compute_type(context.output(output).dtype)
+        context.emit(lambda i: as_type(stored, body(i)), output=output)
 
 
 @lowering("RMSNormalization")
@@ -356,7 +368,10 @@ def _rms_normalization(context: NodeContext) -> None:
     def body(i: Indices) -> Expr:
         row = [*i[:axis], *([Const(0)] * (rank - axis))]
         scale = inverse_deviation(context.read(power, row), context.attribute("epsilon", 1e-5))
-        return apply(Op.MUL, apply(Op.MUL, context.element(0, i), scale), context.broadcast(1, i))
+        y = apply(Op.MUL, context.element(0, i), scale)
+        weight = context.broadcast(1, i)
+        wider = Scalar.F64 if Scalar.F64 in (y.type, weight.type) else y.type
+        return as_type(weight.type, apply(Op.MUL, as_type(wider, y), as_type(wider, weight)))
 
     context.emit(body)
 

@@ -227,7 +227,7 @@ def _sorted_rows(context: NodeContext, table: str, rows: Dim, width: Dim) -> str
 
     # Positive: the left row is the greater one.
     scalar = compute_type(context.dtype(0))
-    a, b, sign, k = Var("a", scalar), Var("b", scalar), Var("sign"), Var("k")
+    a, b, sign, k = Var("a", scalar), Var("b", scalar), Var("sign", signed=True), Var("k")
     compare: tuple[Stmt, ...] = (
         Assign("sign", Const(0)),
         loop(
@@ -292,7 +292,7 @@ def _group_rows(
     fresh, order = (kernel.read(name) for name in given)
     group, sizes, firsts = (kernel.write(tensor, access=Access.READ_WRITE) for tensor in results)
     whole = kernel.write(number)
-    at, own = Var("at"), Var("own")
+    at, own = Var("at"), Var("own", signed=True)
     kernel.run(
         Local("own", Scalar.I32, Const(-1)),
         loop(

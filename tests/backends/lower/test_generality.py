@@ -37,6 +37,18 @@ def test_one_scale_along_the_only_axis() -> None:
     agree("DequantizeLinear", [np.array([1, 3], np.int8), f32(1)], symbolic=True)
 
 
+def test_types_that_differ_between_inputs_and_outputs() -> None:
+    scale = np.array(0.5, np.float16)
+    agree("DequantizeLinear", [np.array([1, 3], np.int8), scale], {"output_dtype": TensorProto.DOUBLE}, opset=24)
+    agree("RMSNormalization", [f32(2, 3).astype(np.float64), f32(3)], opset=23)
+    agree("LayerNormalization", [f32(2, 3).astype(np.float64), f32(3).astype(np.float64)], outputs=3)
+
+
+def test_the_places_of_integers_without_positive_ones() -> None:
+    x = np.arange(-12, 0, dtype=np.int8).reshape(1, 1, 3, 4)
+    agree("MaxPool", [x], {"kernel_shape": [2, 2]}, outputs=2, opset=12)
+
+
 def test_windows_that_do_not_fit_give_nothing() -> None:
     agree("AveragePool", [f32(1, 2, 1, 3)], {"kernel_shape": [3, 3]})
 
