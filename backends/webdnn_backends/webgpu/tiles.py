@@ -108,14 +108,14 @@ class Tile:
 TILES = (
     Tile(128, 128, 16, 8, 8),
     Tile(64, 64, 32, 8, 4),
-    Tile(32, 32, 16, 4, 4, slices=4),
-    Tile(16, 16, 16, 2, 4, slices=8),
+    Tile(32, 64, 16, 4, 8, slices=2),
+    Tile(16, 32, 16, 2, 4, slices=4),
 )
-"""Largest first: more arithmetic per byte; smaller ones keep more of a GPU busy with a smaller C. Each is the fastest
-of its size on a discrete GPU, among those that fit 16 KiB of workgroup memory."""
+"""Largest first: more arithmetic per byte; smaller ones keep more of a GPU busy with a smaller C. All fit 16 KiB of
+workgroup memory. More slices of smaller tiles would be faster yet on the largest GPUs, and slower on all others."""
 
 _FEWEST = (192, 192, 96)
-"""The numbers of workgroups from which all but the last are the fastest."""
+"""The numbers of workgroups from which all but the last are taken."""
 
 _USED = 0.75
 """The least part of a large tile's elements that lie in the matrix."""
