@@ -64,7 +64,7 @@ class Interpreter:
         try:
             with np.errstate(all="ignore"):
                 results = self._run_plan(plan, values, observe, "")
-            return {name: _owned(value, kept) for name, value in results.items()}
+            return {name: _handed_out(name, value, kept) for name, value in results.items()}
         finally:
             # An error holds the frames it passed, and these hold arrays.
             self._located = None
@@ -200,6 +200,14 @@ def evaluate_node(
     Its subgraphs, if any, must not read values from around them. Raises as `Interpreter.run` does.
     """
     return Interpreter(Graph((), (), ()), float64=float64, seed=seed).evaluate(node, inputs)
+
+
+def _handed_out(name: str, value: Any, kept: Collection[int]) -> Any:
+    """`_owned`, where a view may turn out not to fit into memory. Raises LimitError."""
+    try:
+        return _owned(value, kept)
+    except MemoryError as error:
+        raise LimitError(f"output '{name}': expected a value that fits into memory, got {_summary(value)}") from error
 
 
 def _owned(value: Any, kept: Collection[int]) -> Any:

@@ -216,3 +216,19 @@ def test_bit_cast_of_four_bits(source: DType, target: DType) -> None:
 def test_bit_cast_to_another_width_is_refused() -> None:
     with pytest.raises(DTypeError, match="expected a type of 32 bits"):
         run("BitCast", np.ones(2, np.float32), opset=26, to=DType.INT64.onnx)
+
+
+@pytest.mark.parametrize("source", [np.int64, np.uint64])
+@pytest.mark.parametrize("target", [DType.BFLOAT16, DType.FLOAT8E5M2], ids=lambda dtype: dtype.value)
+def test_long_integers_are_rounded_once(target: DType, source: type) -> None:
+    # Half way between two neighbours, and one more or less, which float64 does not hold; float8 saturates.
+    half = 1 << 54
+    x = np.array(
+        [(1 << 62) + half + off for off in (-1, 0, 1)] + [(1 << 62) + 3 * half + off for off in (-1, 0, 1)], source
+    )
+    got = run("Cast", x, opset=19, to=target.onnx).astype(np.float64)
+    steps = np.array([0, 0, 2, 2, 4, 4]) * float(half) + 2.0**62
+    np.testing.assert_array_equal(got, np.minimum(steps, 57344) if target is DType.FLOAT8E5M2 else steps)
+    if source is np.int64:
+        negative = run("Cast", -x, opset=19, to=target.onnx).astype(np.float64)
+        np.testing.assert_array_equal(negative, -got)

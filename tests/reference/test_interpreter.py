@@ -12,7 +12,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, parser
 
-from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError, UnsupportedOpError, WebDNNError
+from webdnn_onnx.errors import (
+    DTypeError,
+    InvalidModelError,
+    LimitError,
+    ShapeError,
+    UnsupportedOpError,
+    WebDNNError,
+)
 from webdnn_onnx.graph import Graph, Node
 from webdnn_reference import Interpreter, evaluate_node
 from webdnn_reference.registry import OPERATORS
@@ -340,3 +347,17 @@ def test_every_version_of_every_operator_is_there() -> None:
     ]
     # Gradient differentiates the graph around it; it has no value of its own.
     assert missing == ["ai.onnx.preview.training Gradient 1"]
+
+
+@pytest.mark.parametrize("sizes", [[1 << 44], [1 << 40, 1 << 40]])
+def test_an_output_that_does_not_fit_into_memory_is_a_limit(sizes: list[int]) -> None:
+    model = parse("g (int64[r] s) => (float[] y) { y = ConstantOfShape(s) }")
+    with pytest.raises(LimitError, match=r"expected (a value that fits|results that fit) into memory"):
+        Interpreter(model).run({"s": np.array(sizes)})
+
+
+def test_views_are_handed_out_as_arrays_of_their_own() -> None:
+    model = parse("g (int64[r] s) => (float[] y) { y = ConstantOfShape(s) }")
+    y = Interpreter(model).run({"s": np.array([2, 3])})["y"]
+    assert y.flags.writeable
+    assert y.strides == (12, 4)

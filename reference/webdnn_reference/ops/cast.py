@@ -63,7 +63,15 @@ def convert(x: Array, to: DType, *, saturate: bool = True, round_mode: str = "up
 
 def _real(x: Array) -> Array:
     """Integers and bools in a float type that narrower floats can be rounded from at once."""
-    return x if is_float(x) else widen_integer(x).astype(np.float64)
+    if is_float(x):
+        return x
+    whole = widen_integer(x)
+    if whole.dtype in (np.int64, np.uint64):
+        # float64 has 53 bits: what is longer is made odd there, so that the next rounding sees that something was lost.
+        low = whole & whole.dtype.type(0x7FF)
+        long = (low != 0) & ((whole > 1 << 53) | (whole < -(1 << 53)))
+        whole = np.where(long, (whole - low) | whole.dtype.type(0x800), whole)
+    return whole.astype(np.float64)
 
 
 def _to_float(x: Array, to: DType) -> Array:

@@ -77,6 +77,8 @@ def constant_of_shape(input: Array, *, value: Array | None = None) -> Array:
     sizes = int_list(input, "input")
     if any(size < 0 for size in sizes):
         raise ShapeError(f"input: expected sizes that are not negative, got {sizes}")
+    if math.prod(sizes) > sys.maxsize // 16:
+        raise LimitError(f"input: expected results that fit into memory, got sizes {sizes}")
     if value is None:
         return np.broadcast_to(np.float32(0), sizes)
     if value.size != 1:
