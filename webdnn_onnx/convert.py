@@ -130,7 +130,7 @@ def prepare(
         for value in graph.inputs:
             if isinstance(value.type, TensorType) and value.type.shape is None:
                 raise ShapeError(
-                    f"input '{value.name}': expected a known rank, got {value.type} ({error}); "
+                    f"input '{value.name}': expected a known rank, got {value.type}; "
                     f"give its shape: --shape {value.name}=1,3,224,224"
                 ) from error
         raise

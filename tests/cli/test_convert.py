@@ -207,3 +207,15 @@ def test_a_model_without_outputs_is_refused(tmp_path: Path, capsys: pytest.Captu
     path = relu(tmp_path / "x.onnx", [2, 3], [2, 3], outputs=0)
     assert main(["convert", str(path), "--out", str(tmp_path / "out")]) == 2
     assert "expected at least one output, got none" in capsys.readouterr().err
+
+
+def test_a_rank_that_sizes_decide_says_to_fix_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, list("abcdef"))
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Squeeze", ["x"], ["y"])], "squeeze", [x], [y])
+    path = tmp_path / "x.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    arguments = ["convert", str(path), "--out", str(tmp_path / "out"), "--backend", "js"]
+    assert main(arguments) == 2
+    assert "--dim" in capsys.readouterr().err
+    assert main([*arguments, "--dim", "a=1", "--dim", "b=2", "--dim", "c=3"]) == 0

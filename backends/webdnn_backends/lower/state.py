@@ -107,7 +107,10 @@ class LoweringState:
         if found.slot:
             kind = self.value(name).type if self.knows(name) else None
             if not isinstance(kind, TensorType) or kind.shape is None:
-                raise DTypeError(f"value '{name}': expected a tensor of known rank, got {kind or 'an unknown type'}")
+                raise DTypeError(
+                    f"value '{name}': expected a tensor of known rank, got {kind or 'an unknown type'}; "
+                    f"what decides it has to be fixed: --shape, --dim"
+                )
         return found
 
     def knows(self, name: str) -> bool:
