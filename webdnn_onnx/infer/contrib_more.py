@@ -21,7 +21,19 @@ __all__: list[str] = []
 _MS = "com.microsoft"
 
 
-@shape_rule(("ScaledSiLU", "GatedRMSNorm", "BranchwiseRMSNorm", "BiasSoftmax", "Trilu"), domain=_MS)
+@shape_rule("UnfoldTensor", domain=_MS)
+def unfold_tensor(call: Call) -> list[Shape]:
+    """Windows along an axis, their elements along a new last one."""
+    shape, size = call.at_least(0, 1), call.number("size", 1)
+    axis = call.axis(call.number("dim", -1), len(shape))
+    windows = (shape[axis] - size) // call.number("step", 1) + 1
+    return [(*shape[:axis], windows, *shape[axis + 1 :], size)]
+
+
+@shape_rule(
+    ("MRotaryEmbedding", "GatedAdd", "ScaledSiLU", "GatedRMSNorm", "BranchwiseRMSNorm", "BiasSoftmax", "Trilu"),
+    domain=_MS,
+)
 def keeps_shape(call: Call) -> list[Shape]:
     """The input's shape."""
     return [call.shape(0)]

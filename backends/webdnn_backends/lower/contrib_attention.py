@@ -327,16 +327,45 @@ def _turned(context: NodeContext, x: Heads, size: Dim, offset: Dim) -> Heads:
     return turned.stored(context, wide_dtype(context.dtype(0)))
 
 
+def _rotary_heads(context: NodeContext) -> Heads:
+    """The input of a rotary embedding as heads; without num_heads their size is that of the caches."""
+    size = context.attribute("rotary_embedding_dim", 0) or context.shape(2)[1] * 2
+    heads: Dim = context.attribute("num_heads", 0)
+    if heads == 0:
+        heads = context.shape(0)[2] // size if context.rank(0) == 3 else context.shape(0)[1]
+    return heads_of(context, context.name(0), heads)
+
+
+@lowering("MRotaryEmbedding", domain=MS)
+def _m_rotary_embedding(context: NodeContext) -> None:
+    if context.attribute("is_packed_batching", 0):
+        raise context.unsupported("is_packed_batching 1")
+    time, height, width = context.attribute("mrope_section", (0, 0, 0))
+    if not isinstance(half := context.shape(2)[1], int) or time + height + width != half:
+        raise ShapeError(f"{context.where}: mrope_section: expected {half} pairs, got {[time, height, width]}")
+    pairs = np.arange(half)
+    streams = np.repeat(np.arange(3), [time, height, width])
+    if context.attribute("mrope_layout", 0):
+        streams = np.where((pairs % 3 == 1) & (pairs < 3 * height), 1, 0)
+        streams = np.where((pairs % 3 == 2) & (pairs < 3 * width), 2, streams)
+    table = context.table(streams.astype(np.int32))
+
+    def cache(index: int) -> Callable[[Expr, Expr, Expr], Expr]:
+        def element(b: Expr, s: Expr, pair: Expr) -> Expr:
+            place = cast(DType.INT32, context.element(1, [context.read(table, [pair]), b, s]))
+            return context.element(index, [place, pair])
+
+        return element
+
+    x = _rotary_heads(context)
+    emit_rotated(context, rotated(x, half, cache(2), cache(3), context.attribute("interleaved", 0)))
+
+
 @lowering("RotaryEmbedding", domain=MS)
 def _rotary_embedding(context: NodeContext) -> None:
     if context.attribute("is_packed_batching", 0):
         raise context.unsupported("is_packed_batching 1")
-    half = context.shape(2)[1]
-    size = context.attribute("rotary_embedding_dim", 0) or half * 2
-    heads: Dim = context.attribute("num_heads", 0)
-    if heads == 0:
-        heads = context.shape(0)[2] // size if context.rank(0) == 3 else context.shape(0)[1]
-    x = heads_of(context, context.name(0), heads)
+    half, x = context.shape(2)[1], _rotary_heads(context)
     ids = context.shape(1)
     one = len(ids) < 2 and context.state.tensor(context.name(1)).elements == 1
 

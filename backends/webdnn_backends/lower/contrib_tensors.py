@@ -8,6 +8,7 @@ from webdnn_backends.ir import build
 from webdnn_backends.ir.build import add, apply, cast, const
 from webdnn_backends.ir.loops import Bitcast, Const, Expr, ReduceOp
 from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.lower.attention_stages import in_precision
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.elementwise import like
@@ -76,6 +77,24 @@ def _n_gram_repeat_block(context: NodeContext) -> None:
         found = context.reduce(ReduceOp.ANY, [starts], repeats)
         score = context.element(1, i)
         return build.select(found, like(score, -math.inf), score)
+
+    context.emit(body)
+
+
+@lowering("UnfoldTensor", domain=MS)
+def _unfold_tensor(context: NodeContext) -> None:
+    axis, step = context.axis(context.attribute("dim", -1), context.rank(0)), context.attribute("step", 1)
+    context.emit(lambda i: context.element(0, [*i[:axis], add(build.mul(i[axis], step), i[-1]), *i[axis + 1 : -1]]))
+
+
+@lowering("GatedAdd", domain=MS)
+def _gated_add(context: NodeContext) -> None:
+    if context.has(3):
+        raise context.unsupported("a projected gate (gate_weight)")
+
+    def body(i: Indices) -> Expr:
+        product = times(context.element(1, i), context.broadcast(2, i))
+        return plus(context.element(0, i), in_precision(context.dtype(0), product))
 
     context.emit(body)
 

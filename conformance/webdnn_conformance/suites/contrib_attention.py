@@ -49,6 +49,16 @@ def rotary(draw: Draw) -> Iterator[Recipe]:
     yield Recipe("rotary/half", "RotaryEmbedding", inputs, {}, (FLOAT16,), tolerance=4e-3)
 
 
+def rotary_of_images(draw: Draw) -> Iterator[Recipe]:
+    """Positions in time, height and width."""
+    turns = draw.f32(10, 6)
+    caches, ids = [np.cos(turns), np.sin(turns)], draw.integers(0, 10, (3, _BATCH, _STEPS))
+    for layout in (0, 1):
+        for rank, shape in ((3, (_BATCH, _STEPS, 24)), (4, (_BATCH, 2, _STEPS, 12))):
+            attributes = {"mrope_section": [2, 2, 2], "mrope_layout": layout, "interleaved": layout, "num_heads": 2}
+            yield Recipe(f"m_rotary/{layout}{rank}", "MRotaryEmbedding", [draw.f32(*shape), ids, *caches], attributes)
+
+
 def packed_projections(draw: Draw) -> Iterator[Recipe]:
     """Attention and QAttention, which project by one matrix."""
     x, weights, bias = draw.f32(_BATCH, _STEPS, 6), draw.f32(6, 3 * _HIDDEN), draw.f32(3 * _HIDDEN)
@@ -242,4 +252,4 @@ def sparse(draw: Draw) -> Iterator[Recipe]:
             yield Recipe(full, "SparseAttention", inputs, attributes, (FLOAT,) * 3, judged=False)
 
 
-FAMILIES = (rotary, packed_projections, separate_projections, grouped_queries, sparse)
+FAMILIES = (rotary, rotary_of_images, packed_projections, separate_projections, grouped_queries, sparse)

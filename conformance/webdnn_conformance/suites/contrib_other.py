@@ -181,6 +181,10 @@ def tensors(draw: Draw) -> Iterator[Recipe]:
     for mode in ("bilinear", "nearest"):
         inputs: list[Any] = [draw.f32(2, 3, 6, 7), rois, np.array([0, 1, 1], np.int32), np.array([4, 5], np.int32)]
         yield Recipe(f"crop/{mode}", "CropAndResize", inputs, {"mode": mode, "extrapolation_value": 7.0})
+    for axis in (1, -1):
+        attributes: dict[str, Any] = {"dim": axis, "size": 3, "step": 2}
+        yield Recipe(f"unfold/{axis % 3}", "UnfoldTensor", [draw.f32(2, 8, 7)], attributes)
+    yield Recipe("gated_add", "GatedAdd", [draw.f32(2, 3, 4), draw.f32(2, 3, 4), draw.f32(2, 3, 1)])
     yield Recipe("rfft", "Rfft", [draw.f32(2, 9)], {"signal_ndim": 1}, judged=False)
     for length in (5, 4):
         yield Recipe(f"irfft/{length}", "Irfft", [draw.f32(3, length, 2)], {"signal_ndim": 1}, judged=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
 from webdnn_reference.numeric import Array, narrow, single, widen
 from webdnn_reference.ops.activations import gelu, logistic, softplus_of
 from webdnn_reference.registry import op
@@ -18,6 +18,7 @@ __all__ = [
     "bias_split_gelu",
     "fast_gelu",
     "fused_activation",
+    "gated_add",
     "ms_gelu",
     "quick_gelu",
     "scaled_silu",
@@ -107,3 +108,15 @@ def fused_activation(x: Array, activation: str | None, parameters: Sequence[floa
     function, defaults = _FUSED[activation]
     given = tuple(parameters)[: len(defaults)]
     return np.asarray(function(x, *given, *defaults[len(given) :]))
+
+
+@op("GatedAdd", 1, domain=MS)
+def gated_add(X: Array, Y: Array, gate: Array, gate_weight: Array | None = None) -> Array:
+    """X + Y gate, the product rounded to their type. X, Y: float[..., C], gate: [..., 1] -> same as X.
+
+    Raises UnsupportedOpError for a projected gate (gate_weight), which only CUDA computes.
+    """
+    if gate_weight is not None:
+        raise UnsupportedOpError("gate_weight: expected none, got one")
+    product = narrow(widen(Y) * widen(gate), Y)
+    return narrow(widen(X) + widen(product), X)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from webdnn_reference.ops.attention_core import (
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.registry import op
 
-__all__ = ["group_query_attention", "ms_rotary_embedding", "projections", "turned"]
+__all__ = ["group_query_attention", "m_rotary_embedding", "ms_rotary_embedding", "projections", "turned"]
 
 
 @op("RotaryEmbedding", 1, domain=MS)
@@ -52,6 +53,46 @@ def ms_rotary_embedding(
         positions = scalar_int(position_ids, "position_ids") + np.arange(x.shape[2])
     positions = np.broadcast_to(positions, (x.shape[0], x.shape[2]))
     y = turned(x, positions, cos_cache, sin_cache, interleaved)
+    return narrow(join_heads(y) if input.ndim == 3 else y, input)
+
+
+@op("MRotaryEmbedding", 1, domain=MS)
+def m_rotary_embedding(
+    input: Array,
+    position_ids: Array,
+    cos_cache: Array,
+    sin_cache: Array,
+    *,
+    interleaved: int = 0,
+    is_packed_batching: int = 0,
+    mrope_layout: int = 0,
+    mrope_section: Sequence[int],
+    num_heads: int = 0,
+    rotary_embedding_dim: int = 0,
+    scale: float = 1.0,  # noqa: ARG001 - no kernel of onnxruntime applies it
+) -> Array:
+    """Rotary embedding whose pairs follow one of three positions: in time, height or width.
+
+    input, caches: as RotaryEmbedding; position_ids: int64[3, B, S]; mrope_section: how many pairs follow each, side by
+    side (mrope_layout 0) or in turn (1) -> same shape and dtype. Raises ShapeError, UnsupportedOpError.
+    """
+    if is_packed_batching:
+        raise UnsupportedOpError("is_packed_batching: expected 0, got 1")
+    size = rotary_embedding_dim or 2 * cos_cache.shape[1]
+    heads = num_heads or (input.shape[-1] // size if input.ndim == 3 else input.shape[1])
+    x = split_heads(widen(input), heads, "input")
+    pair = np.arange(cos_cache.shape[1])
+    time, height, width = mrope_section
+    if time + height + width != len(pair):
+        raise ShapeError(f"mrope_section: expected {len(pair)} pairs, got {list(mrope_section)}")
+    if mrope_layout:
+        stream = np.where((pair % 3 == 1) & (pair < 3 * height), 1, 0)
+        stream = np.where((pair % 3 == 2) & (pair < 3 * width), 2, stream)
+    else:
+        stream = np.repeat(np.arange(3), mrope_section)
+    positions = position_ids[stream].transpose(1, 2, 0)
+    cos, sin = (widen(cache).astype(x.dtype)[positions, pair] for cache in (cos_cache, sin_cache))
+    y = rotate(x.transpose(0, 2, 1, 3), cos, sin, interleaved).transpose(0, 2, 1, 3)
     return narrow(join_heads(y) if input.ndim == 3 else y, input)
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "range_ms",
     "rfft",
     "trilu_ms",
+    "unfold_tensor",
     "unique_ms",
 ]
 
@@ -183,6 +184,19 @@ def _sampled(images: Array, y: Array, x: Array, nearest: bool) -> Array:
     above = images[region, top, left] * (1 - across) + images[region, top, right] * across
     below = images[region, bottom, left] * (1 - across) + images[region, bottom, right] * across
     return np.asarray(above * (1 - down) + below * down)
+
+
+@op("UnfoldTensor", 1, domain=MS)
+def unfold_tensor(input: Array, *, dim: int = -1, size: int, step: int = 1) -> Array:
+    """Slices of `size` elements along an axis, one every `step`, their elements along a new last axis.
+
+    input: any[..., n, ...] -> [..., (n - size) // step + 1, ..., size]. Raises ShapeError.
+    """
+    axis = axis_of(dim, input.ndim)
+    if size > input.shape[axis] or step < 1:
+        raise ShapeError(f"size: expected at most {input.shape[axis]}, got {size}")
+    windows = np.lib.stride_tricks.sliding_window_view(input, size, axis=axis)
+    return np.ascontiguousarray(np.moveaxis(np.moveaxis(windows, axis, 0)[::step], 0, axis))
 
 
 @op("Rfft", 1, domain=MS)
