@@ -46,7 +46,7 @@ __all__ = ["evaluate_definition", "interpret"]
 
 Array = npt.NDArray[Any]
 
-_IN_ORDER = (LoopKind.SERIAL, LoopKind.UNROLL)
+_IN_ORDER = (LoopKind.SERIAL, LoopKind.UNROLL, LoopKind.INDEPENDENT)
 _GROUPS = (LoopKind.WORKGROUP_X, LoopKind.WORKGROUP_Y, LoopKind.WORKGROUP_Z)
 _MOST_LANES = 1 << 18
 

@@ -298,6 +298,7 @@ class LoopKind(enum.Enum):
 
     SERIAL: in order. UNROLL: in order, written out (constant extent). PARALLEL: in any order, possibly at once; only
     the outermost loops of a kernel, perfectly nested, and a dialect divides them among invocations or threads.
+    INDEPENDENT: anywhere, in order or not: nothing that an iteration writes is read or written by another one.
     WORKGROUP_X/Y/Z and INVOCATION_X/Y/Z: a GPU schedule's explicit mapping; the extent of an INVOCATION loop is the
     constant workgroup size.
     """
@@ -305,6 +306,7 @@ class LoopKind(enum.Enum):
     SERIAL = "serial"
     UNROLL = "unroll"
     PARALLEL = "parallel"
+    INDEPENDENT = "independent"
     WORKGROUP_X = "workgroup_x"
     WORKGROUP_Y = "workgroup_y"
     WORKGROUP_Z = "workgroup_z"

@@ -36,7 +36,7 @@ __all__ = ["verify"]
 
 _WORKGROUP = (LoopKind.WORKGROUP_X, LoopKind.WORKGROUP_Y, LoopKind.WORKGROUP_Z)
 _INVOCATION = (LoopKind.INVOCATION_X, LoopKind.INVOCATION_Y, LoopKind.INVOCATION_Z)
-_IN_ORDER = (LoopKind.SERIAL, LoopKind.UNROLL)
+_IN_ORDER = (LoopKind.SERIAL, LoopKind.UNROLL, LoopKind.INDEPENDENT)
 _INTEGER_LIMITS = {
     Scalar.I32: (-(1 << 31), (1 << 31) - 1),
     Scalar.U32: (0, (1 << 32) - 1),

@@ -170,7 +170,7 @@ def _arguments_comment(kernel: Kernel, names: dict[str, str]) -> str:
 def _maps_to_gpu(statement: Stmt) -> bool:
     match statement:
         case Loop(kind=kind):
-            return kind not in (LoopKind.SERIAL, LoopKind.UNROLL, LoopKind.PARALLEL)
+            return kind not in (LoopKind.SERIAL, LoopKind.UNROLL, LoopKind.PARALLEL, LoopKind.INDEPENDENT)
         case Local(space=space):
             return space is Space.WORKGROUP
         case _:

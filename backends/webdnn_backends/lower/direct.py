@@ -63,10 +63,17 @@ class Operand:
         return flat_index([build.i32(index) for index in indices], self.tensor.shape)
 
 
-def loop(name: str, extent: Dim | Expr, *body: Stmt, parallel: bool = False, start: Expr | None = None) -> Loop:
-    """A serial loop, or a parallel one (outermost only)."""
+def loop(
+    name: str,
+    extent: Dim | Expr,
+    *body: Stmt,
+    parallel: bool = False,
+    independent: bool = False,
+    start: Expr | None = None,
+) -> Loop:
+    """A serial loop, a parallel one (outermost only), or one of independent iterations."""
     size = extent if isinstance(extent, Expr) else build.dim(extent)
-    kind = LoopKind.PARALLEL if parallel else LoopKind.SERIAL
+    kind = LoopKind.PARALLEL if parallel else LoopKind.INDEPENDENT if independent else LoopKind.SERIAL
     return Loop(name, size, tuple(body), kind, start if start is not None else build.i32(0))
 
 

@@ -237,9 +237,9 @@ class Walk:
         silence: tuple[Stmt, ...] = ()
         if context.wants(0):
             y = self.kernel.output(0)
-            write = (loop("j", layer.hidden, self.y(y, Var("time"), self.state(0, _J))),)
+            write = (loop("j", layer.hidden, self.y(y, Var("time"), self.state(0, _J)), independent=True),)
             if context.has(4):
-                zeros = loop("j", layer.hidden, self.y(y, place, const(0, layer.scalar)))
+                zeros = loop("j", layer.hidden, self.y(y, place, const(0, layer.scalar)), independent=True)
                 silence = (loop("step", sub(steps, Var("length")), zeros, start=Var("length")),)
         body = (
             Local("length", Scalar.I32, length),
@@ -290,8 +290,9 @@ def _rnn(context: NodeContext) -> None:
             layer.hidden,
             *walk.recurrent(_J, walk.input(_J), lambda k: walk.state(0, k)),
             walk.set_gate(0, _J, layer.activate(0, total)),
+            independent=True,
         ),
-        loop("j", layer.hidden, walk.set_state(0, _J, walk.gate(0, _J))),
+        loop("j", layer.hidden, walk.set_state(0, _J, walk.gate(0, _J)), independent=True),
     )
 
 
@@ -320,12 +321,14 @@ def _gru(context: NodeContext) -> None:
             layer.hidden * 2,
             *walk.recurrent(_J, walk.input(_J), lambda k: walk.state(0, k)),
             walk.set_gate(0, _J, layer.activate(0, total)),
+            independent=True,
         ),
-        loop("j", layer.hidden, *reset, walk.set_gate(2, _J, layer.activate(1, inner))),
+        loop("j", layer.hidden, *reset, walk.set_gate(2, _J, layer.activate(1, inner)), independent=True),
         loop(
             "j",
             layer.hidden,
             walk.set_state(0, _J, plus(times(minus(1, update), walk.gate(2, _J)), times(update, old))),
+            independent=True,
         ),
     )
 
@@ -360,6 +363,7 @@ def lstm_step(layer: Layer, walk: Walk, previous: Callable[[Expr], Expr]) -> tup
             layer.hidden * 4,
             *walk.recurrent(_J, walk.input(_J), previous),
             walk.set_gate(0, _J, Var("total", layer.scalar)),
+            independent=True,
         ),
         loop(
             "j",
@@ -368,5 +372,6 @@ def lstm_step(layer: Layer, walk: Walk, previous: Callable[[Expr], Expr]) -> tup
             Local("cell", layer.scalar, plus(times(forget, old), times(entry, layer.activate(1, walk.gate(3, _J))))),
             walk.set_state(1, _J, cell),
             walk.set_state(0, _J, times(layer.activate(0, peeped(1, 1, cell)), layer.activate(2, cell))),
+            independent=True,
         ),
     )

@@ -42,7 +42,7 @@ class Target:
     """What a target brings: fusion limits, the generic schedule's options, its own schedules, and what it cannot run.
 
     implement: the fast schedules, or None. objection: why a kernel cannot run on the target (it then runs as JavaScript
-    on the host, which the report names), or None.
+    on the host, which the report names), or None. adapt: how a kernel that a lowering wrote is run best.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Target:
     channels_last: bool = False
     implement: Implement | None = None
     objection: Callable[[Kernel], str | None] = lambda _: None
+    adapt: Callable[[Kernel], Kernel] = lambda kernel: kernel
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,10 @@ def _placed(call: Call, target: Target) -> Call:
     return replace(call, placed=target.objection(call.kernel) or "")
 
 
+def _adapted(call: Call, target: Target) -> Call:
+    return call if call.placed else replace(call, kernel=target.adapt(call.kernel))
+
+
 class _Compiler:
     def __init__(self, program: TensorProgram, target: Target, layouts: dict[str, Layout]) -> None:
         self.program, self.target, self.layouts = program, target, layouts
@@ -170,7 +175,7 @@ class _Compiler:
                 self.items.append(replace(item, body=self._block(body)))
                 return
         if not isinstance(item, Stage):
-            self.items.append(_placed(item, self.target) if isinstance(item, Call) else item)
+            self.items.append(_adapted(_placed(item, self.target), self.target) if isinstance(item, Call) else item)
             return
         if self.tensors[item.output].elements == 0:
             return

@@ -45,6 +45,9 @@ from webdnn_onnx.dtypes import DType
 __all__ = ["CompiledKernel", "Memory", "Writer", "array_bytes", "changes", "loop_range"]
 
 
+_ONE_BY_ONE = (LoopKind.SERIAL, LoopKind.UNROLL, LoopKind.PARALLEL, LoopKind.INDEPENDENT)
+
+
 @dataclass(frozen=True)
 class CompiledKernel:
     """One kernel as a function. helpers: definitions that it calls. scratch: bytes of its local arrays. fused: whether
@@ -332,7 +335,7 @@ class Writer:
 
     def _loop(self, loop: Loop) -> None:
         start, extent = self.value(loop.start), self.value(loop.extent)
-        assert loop.kind in (LoopKind.SERIAL, LoopKind.UNROLL, LoopKind.PARALLEL), f"{loop.kind.value}: a GPU mapping"
+        assert loop.kind in _ONE_BY_ONE, f"{loop.kind.value}: a GPU mapping"
         if extent.is_const and (loop.kind is LoopKind.UNROLL or extent.constant <= 1):
             shadowed = self.names.get(loop.var)
             for i in range(int(extent.constant)):

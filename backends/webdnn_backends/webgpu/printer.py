@@ -34,7 +34,7 @@ from webdnn_backends.ir.loops import (
     subexpressions,
 )
 from webdnn_backends.ir.scalars import Op, Scalar
-from webdnn_backends.ir.statements import assigned, replace_variable
+from webdnn_backends.ir.statements import assigned, expressions, replace_variable, walk
 from webdnn_backends.ir.templates import ATOM, Code, Row, fill
 from webdnn_backends.webgpu.conversions import WIDE, bitcast_row, cast_rows, literal, type_name
 from webdnn_backends.webgpu.operators import OPERATORS, PRODUCT, SUM, TIGHT
@@ -75,6 +75,8 @@ class Printer:
     def __post_init__(self) -> None:
         self.divisors = divisor_table(self.body)
         self.assigned = assigned(self.body)
+        parts = [part for item in walk(self.body) for part in expressions(item)]
+        self.loaded = {part.buffer for part in parts if isinstance(part, Load)}
 
     # Expressions
 
@@ -372,7 +374,7 @@ class Printer:
 
     def statement(self, statement: Stmt, indent: str) -> Iterator[str]:
         match statement:
-            case Loop(kind=LoopKind.SERIAL):
+            case Loop(kind=LoopKind.SERIAL | LoopKind.INDEPENDENT):
                 yield from self.serial(statement, indent)
             case Loop(kind=LoopKind.UNROLL):
                 yield from self.unrolled(statement, indent)
@@ -393,6 +395,8 @@ class Printer:
                 yield f"{indent}{self.names[name]} = {self.value(value).text};"
             case Barrier():
                 yield f"{indent}workgroupBarrier();"
+                if any(binding.writable and binding.name in self.loaded for binding in self.bindings.values()):
+                    yield f"{indent}storageBarrier();"
 
     def declare(self, local: Local, indent: str) -> Iterator[str]:
         name, type = self.names[local.name], type_name(local.type, local.lanes)

@@ -8,6 +8,7 @@ from webdnn_backends.te.generic import GenericOptions
 from webdnn_backends.webgpu.dialect import emit_program, objection
 from webdnn_backends.webgpu.profile import DEFAULT
 from webdnn_backends.webgpu.schedule import implement
+from webdnn_backends.webgpu.share import shared
 
 __all__ = ["TARGET", "emit"]
 
@@ -20,6 +21,7 @@ TARGET = Target(
     channels_last=True,
     implement=implement,
     objection=objection,
+    adapt=shared,
 )
 
 emit = emit_program
