@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from webdnn_backends.ir.build import add, floor_div, floor_mod, i32, mul, sub
+from webdnn_backends.ir.decompose import DEFINED
 from webdnn_backends.ir.loops import (
     Apply,
     Assign,
@@ -27,6 +29,7 @@ from webdnn_backends.ir.loops import (
     Var,
 )
 from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.ir.statements import expressions
 
 __all__ = ["COMMON_ROWS", "PANEL", "PLAIN", "RELAXED", "Operands", "Tile", "product_tasks"]
 
@@ -132,6 +135,13 @@ class _Task:
     def blocked(self) -> bool:
         return self.blocks != Const(1)
 
+    @cached_property
+    def long(self) -> bool:
+        """Whether what is behind the sum is too much to be written out for every row."""
+        stores = self.operands.store(Var("m"), Var("n"), _accumulator(0, 0, 0))
+        parts = (part for item in stores for part in expressions(item))
+        return any(isinstance(part, Apply) and part.op in DEFINED for part in parts)
+
     def statements(self) -> tuple[Stmt, ...]:
         """Every tile of the task."""
         rows_here = self._rows_here()
@@ -144,7 +154,8 @@ class _Task:
             panel = add(self.first_panel, Var("p"))
             body.append(Loop("p", panels_here, self._panel(panel, Var("p"), None, rows_here)))
         body += self._last_panel(full, rows_here)
-        edge = () if isinstance(self.n, Const) else (Local("edge", Scalar.F32, size=COMMON_ROWS * PANEL),)
+        waits = self.long or not isinstance(self.n, Const)
+        edge = (Local("edge", Scalar.F32, size=COMMON_ROWS * PANEL),) if waits else ()
         if not self.blocked:
             return (*edge, *body)
         size = self.rows * self.panels * PANEL
@@ -242,6 +253,8 @@ class _Task:
         final: list[Stmt] = []
         if not (columns is None or isinstance(columns, int)):
             final += self._edge(first, len(rows), vectors, panel, columns)
+        elif self.long and len(rows) > 1:
+            final += self._one_by_one(first, len(rows), vectors, panel, columns)
         else:
             for r in rows:
                 for v in vectors:
@@ -263,6 +276,20 @@ class _Task:
         for lane in range(columns - vector * _VECTOR):
             out += self.operands.store(m, add(n, lane), Lane(value, lane))
         return tuple(out)
+
+    def _one_by_one(self, first: Expr, rows: int, vectors: range, panel: Expr, columns: int | None) -> list[Stmt]:
+        """Stores of a tile through an array, one row at a time."""
+        out: list[Stmt] = [
+            Store("edge", Const(r * PANEL + v * _VECTOR), _accumulator(0, r, v)) for r in range(rows) for v in vectors
+        ]
+        body: list[Stmt] = []
+        for v in vectors:
+            name = f"sum_{v}"
+            place = add(mul(Var("r"), PANEL), v * _VECTOR)
+            body.append(Local(name, Scalar.F32, Load("edge", place, Scalar.F32, _VECTOR), lanes=_VECTOR))
+            n = add(mul(panel, PANEL), v * _VECTOR)
+            body += self._store(add(first, Var("r")), n, Var(name, Scalar.F32, _VECTOR), v, columns)
+        return [*out, Loop("r", Const(rows), tuple(body))]
 
     def _edge(self, first: Expr, rows: int, vectors: range, panel: Expr, columns: Expr) -> list[Stmt]:
         """Stores of a tile with as many columns as only running tells: through an array, one at a time, so that what

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -131,3 +132,22 @@ def test_batches_with_a_right_operand_packed_at_run_time(run: Run, n: int, lanes
     total = batch * product_extent(m, n, k)
     run(kernel, {"a": a.ravel(), "b": panels, "c": c}, relaxed=True, ranges=[(1, total), (0, 1)])
     np.testing.assert_allclose(c.reshape(batch, m, n), a @ b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("m", "n"), [(6, 8), (7, 9), (1, 3), (12, 16), (25, 21)])
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_what_is_long_behind_a_sum_is_written_once_per_tile(run: Run, m: int, n: int, symbolic: bool) -> None:
+    a, b = operands(m, n, 4)
+    sizes: tuple[int | Expr, int | Expr] = (Var("m"), Var("n")) if symbolic else (m, n)
+
+    def store(i: Expr, j: Expr, value: Expr) -> tuple[Stmt, ...]:
+        return (Store("c", add(mul(i, sizes[1]), j), Apply(Op.TANH, (value,))),)
+
+    names = ("m", "n") if symbolic else ()
+    described = replace(product(*sizes, 4, parameters=names), store=store)
+    kernel = matmul(described, RELAXED)
+    total = -(-m // 96) * -(-n // (64 * 8)) if symbolic else product_extent(m, n, 4)
+    c = np.zeros(m * n, np.float32)
+    buffers = {"a": a.ravel(), "b": pack_panels(b).ravel(), "c": c}
+    run(kernel, buffers, {"m": m, "n": n} if symbolic else {}, relaxed=True, ranges=[(0, total)])
+    np.testing.assert_allclose(c.reshape(m, n), np.tanh(a.astype(np.float64) @ b), rtol=2e-5, atol=2e-6)
