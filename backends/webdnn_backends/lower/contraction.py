@@ -12,6 +12,7 @@ from webdnn_backends.ir.scalars import Op, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.elementwise import like
 from webdnn_backends.lower.movement import within
+from webdnn_backends.lower.planes import emit_over_planes
 from webdnn_backends.lower.pooling_indices import max_pool_with_indices
 from webdnn_backends.lower.registry import lowering
 from webdnn_backends.te.tensors import ConvHint, MatMulHint, PoolHint
@@ -134,8 +135,10 @@ def window(context: NodeContext, kernel: tuple[Dim, ...], spatial: Sequence[Dim]
 
 @lowering("Conv")
 def _conv(context: NodeContext) -> None:
-    body, hint = convolution(context)
-    context.emit(body, hint=hint)
+    kernel, spatial, outputs = context.shape(1)[2:], context.shape(0)[2:], context.output().shape[2:]
+    if not emit_over_planes(context, window(context, kernel, spatial, outputs)):
+        body, hint = convolution(context)
+        context.emit(body, hint=hint)
 
 
 def convolution(context: NodeContext) -> tuple[Callable[[Indices], Expr], ConvHint | None]:

@@ -22,8 +22,8 @@ from webdnn_backends.ir.loops import Const, Expr
 from webdnn_backends.ir.scalars import Op, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.movement import within
+from webdnn_backends.lower.planes import correlate
 from webdnn_backends.lower.registry import lowering
-from webdnn_backends.te.tensors import ConvHint
 from webdnn_onnx.symbolic import Dim, maximum
 
 __all__: list[str] = []
@@ -108,40 +108,19 @@ def _axis(context: NodeContext, axis: int, kernel: Dim, stride: int, dilation: i
 
 
 def _as_convolution(context: NodeContext, weights: npt.NDArray[np.generic], axes: Sequence[_Axis]) -> None:
-    x_shape, group = context.shape(0), context.attribute("group", 1)
-    depth, width = weights.shape[0] // group, weights.shape[1]
+    group, width = context.attribute("group", 1), weights.shape[1]
     phases = math.prod(axis.stride for axis in axes)
-    taps = [axis.taps for axis in axes]
-    x, w = context.name(0), context.table(_phase_weights(weights, group, axes))
-    sizes = [size + axis.begin + axis.end - axis.reach for size, axis in zip(x_shape[2:], axes, strict=True)]
-
-    def element(i: Indices) -> Expr:
-        def term(k: Indices) -> Expr:
-            channel = k[0] if group == 1 else add(mul(floor_div(i[1], phases * width), depth), k[0])
-            inside: Expr = build.TRUE
-            at: list[Expr] = []
-            for position, tap, axis, size in zip(i[2:], k[1:], axes, x_shape[2:], strict=True):
-                at.append(sub(add(position, mul(tap, axis.spread)), axis.begin))
-                if axis.begin or axis.end:
-                    check = within(at[-1], build.dim(size))
-                    inside = check if inside == build.TRUE else apply(Op.AND, inside, check)
-            value = build.select(inside, context.read(x, [i[0], channel, *at]), zero)
-            return apply(Op.MUL, value, context.read(w, [i[1], *k]))
-
-        return context.sum([depth, *taps], term)
-
-    zero = const(0, compute_type(context.dtype(0)))
-    hint = ConvHint(
-        x,
-        w,
-        tuple(taps),
-        (1,) * len(axes),
-        tuple(axis.spread for axis in axes),
-        tuple((axis.begin, axis.end) for axis in axes),
+    sizes = [size + axis.begin + axis.end - axis.reach for size, axis in zip(context.shape(0)[2:], axes, strict=True)]
+    all_phases = correlate(
+        context,
+        (context.name(0), context.table(_phase_weights(weights, group, axes))),
+        sizes,
+        [axis.taps for axis in axes],
+        [1] * len(axes),
+        [axis.spread for axis in axes],
+        [(axis.begin, axis.end) for axis in axes],
         group,
     )
-    shape = (x_shape[0], group * phases * width, *sizes)
-    all_phases = context.temporary(context.output().dtype, shape, element, hint)
 
     def placed(i: Indices) -> Expr:
         phase: Expr = Const(0)

@@ -207,7 +207,7 @@ def _reduction_objection(
             return f"{uses[producer.output]} readers or a model output need it"
         if consumer.reductions and producer.hint is not None:
             return "the consumer reduces too"
-        if isinstance(producer.hint, ConvHint | PoolHint) and names != axes:
+        if isinstance(producer.hint, ConvHint | PoolHint) and (names != axes or _moved(indices, consumer.axes)):
             return "the axes are permuted"
         return None
     if producer.hint is not None:
@@ -234,6 +234,12 @@ def _is_wider(rest: Sequence[Axis], producer: Stage) -> bool:
     if isinstance(row, int) and len(known) == len(sizes):
         return all(row > _WIDER * reduced for reduced in known)
     return all(sum(axis.extent != 1 for axis in rest) > len(axes) for axes in sums)
+
+
+def _moved(indices: Sequence[Expr], axes: Sequence[Axis]) -> bool:
+    """Whether axes of a tensor are others of a consumer of the same rank, which a schedule would take for its own."""
+    pairs = zip(indices, axes, strict=False)
+    return len(indices) == len(axes) and any(isinstance(at, Var) and at.name != axis.name for at, axis in pairs)
 
 
 def _places(body: Expr, tensor: str) -> list[tuple[tuple[Axis, ...], tuple[Expr, ...]]]:

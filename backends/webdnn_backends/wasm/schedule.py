@@ -106,23 +106,24 @@ def _convolution(
 
 
 def _roles(stage: Stage, hint: ConvHint, reduce: Reduce) -> tuple[Axis, Axis, Axis, Axis] | None:
-    """The stage's axes as batch, channel, row, column; a single pixel may have lost its axes."""
+    """The stage's axes as batch, channel, row, column; those of one element may be lost."""
     if len(stage.axes) == 4:
         return stage.axes[0], stage.axes[1], stage.axes[2], stage.axes[3]
-    every = {axis.name: axis for axis in stage.axes}
-    single = Axis("", 1)
     x = [part for part in subexpressions(reduce.body) if isinstance(part, Read) and part.tensor == hint.x]
     w = [part for part in subexpressions(reduce.body) if isinstance(part, Read) and part.tensor == hint.w]
     if len(x) != 1 or len(w) != 1:
         return None
-    image, channel = x[0].indices[0], w[0].indices[0]
-    if any(free_variables(index) & set(every) for index in x[0].indices[2:]):
+    every = {axis.name: axis for axis in stage.axes}
+    roles: list[Axis] = []
+    for index in (x[0].indices[0], w[0].indices[0], *x[0].indices[2:]):
+        found = [every[name] for name in free_variables(index) if name in every]
+        if len(found) > 1:
+            return None
+        roles.append(found[0] if found else Axis("", 1))
+    names = [axis.name for axis in roles if axis.name]
+    if len(set(names)) != len(names) or len(names) != _long(stage):
         return None
-    found = [every.get(index.name) if isinstance(index, Var) else single for index in (image, channel)]
-    batch, channels = found
-    if batch is None or channels is None or len({axis.name for axis in found if axis} & set(every)) != _long(stage):
-        return None
-    return batch, channels, single, single
+    return roles[0], roles[1], roles[2], roles[3]
 
 
 def _long(stage: Stage) -> int:
@@ -167,8 +168,9 @@ def _conv(
     buffers = (arguments.buffer(x.name, DType.FLOAT32), arguments.buffer(packed.tensor.name, DType.FLOAT32))
     epilogue = Epilogue(arguments, reduce, channel_axis.name)
     parts, target = list(outside(stage, reduce)), arguments.target()
-    flat = arguments.flat(parts, [target], (row_axis, column_axis))
-    folded = flat and arguments.flat(parts, [target], (n_axis, row_axis, column_axis))
+    by_column = bool(column_axis.name)
+    flat = (by_column or not row_axis.name) and arguments.flat(parts, [target], _named(row_axis, column_axis))
+    folded = flat and by_column and arguments.flat(parts, [target], _named(n_axis, row_axis, column_axis))
     width = arguments.dim(column_axis.extent)
 
     def store(image: Expr, pixel: Expr, channel: Expr, total: Expr) -> tuple[Stmt, ...]:
@@ -197,6 +199,10 @@ def _conv(
         folded=folded,
     )
     return conv, packed
+
+
+def _named(*axes: Axis) -> tuple[Axis, ...]:
+    return tuple(axis for axis in axes if axis.name)
 
 
 def _packed_weights(hint: ConvHint, weights: npt.NDArray[Any], depthwise: bool) -> PackedConstant:
