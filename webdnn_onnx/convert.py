@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from onnx import ModelProto
 
@@ -33,7 +33,7 @@ from webdnn_onnx.bundle.program import (
     program_record,
 )
 from webdnn_onnx.bundle.weights import Encoding, WeightFile, WeightStore
-from webdnn_onnx.errors import BackendError, DTypeError, InvalidModelError, ShapeError, UnsupportedOpError
+from webdnn_onnx.errors import BackendError, DTypeError, InvalidModelError, ShapeError, UnsupportedOpError, WebDNNError
 from webdnn_onnx.graph import Graph, MapType, OptionalType, SequenceType, TensorType, Type, Value
 from webdnn_onnx.report.cost import bytes_of, call_macs
 from webdnn_onnx.symbolic import Dim, free_symbols, to_json
@@ -154,6 +154,11 @@ def convert(
     dims: fix symbolic input dimensions. weights: how float32 weights are stored. strict: refuse kernels that leave
     their backend. Raises a WebDNNError; then nothing is written.
     """
+    unknown = [backend for backend in backends if backend not in BACKENDS]
+    if unknown or not backends:
+        raise WebDNNError(f"backends: expected some of {', '.join(BACKENDS)}, got {', '.join(unknown) or 'none'}")
+    if weights not in get_args(Encoding):
+        raise WebDNNError(f"weights: expected one of {', '.join(get_args(Encoding))}, got {weights}")
     tell = progress or (lambda _stage, _fraction: None)
     clock = _Clock()
     explain: list[str] = []

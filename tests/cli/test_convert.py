@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from webdnn_onnx.cli import main
+from webdnn_onnx.errors import WebDNNError
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits.onnx"
 
@@ -219,3 +221,21 @@ def test_a_rank_that_sizes_decide_says_to_fix_them(tmp_path: Path, capsys: pytes
     assert main(arguments) == 2
     assert "--dim" in capsys.readouterr().err
     assert main([*arguments, "--dim", "a=1", "--dim", "b=2", "--dim", "c=3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"backends": ("cuda",)}, "backends: expected some of webgpu, wasm, js, got cuda"),
+        ({"backends": ()}, "got none"),
+        ({"weights": "f8"}, "weights: expected one of f32, f16, int8, got f8"),
+    ],
+)
+def test_the_python_function_refuses_options_that_there_are_not(
+    tmp_path: Path, options: dict[str, Any], said: str
+) -> None:
+    from webdnn_onnx.convert import convert
+
+    with pytest.raises(WebDNNError, match=said):
+        convert(DIGITS, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
