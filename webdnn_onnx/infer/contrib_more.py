@@ -125,9 +125,7 @@ def c_dist(call: Call) -> list[Shape]:
 @shape_rule("CropAndResize", domain=_MS)
 def crop_and_resize(call: Call) -> list[Shape]:
     """[regions, channels, *crop_size]."""
-    sizes = call.elements(3)
-    if sizes is None:
-        return [unknown(call, 4)]
+    sizes = call.elements(3) or (call.fresh(2), call.fresh(3))
     return [(call.ranked(1, 2)[0], call.ranked(0, 4)[1], *sizes)]
 
 

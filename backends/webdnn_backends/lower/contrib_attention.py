@@ -24,7 +24,7 @@ from webdnn_backends.lower.attention_stages import (
 )
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.elementwise import like
-from webdnn_backends.lower.formulas import all_of, as_type, less, less_equal, plus, times, wide_dtype
+from webdnn_backends.lower.formulas import all_of, as_type, equal, less, less_equal, plus, times, wide_dtype
 from webdnn_backends.lower.registry import lowering
 from webdnn_backends.te.tensors import MatMulHint
 from webdnn_onnx.dtypes import DType
@@ -96,10 +96,18 @@ def _shown(context: NodeContext, index: int, q: Heads, k: Heads) -> Callable[[In
         return apply(Op.GT, element(*at), Const(0))
 
     if len(shape) == 1:
-        if shape[0] == batch * 2 and batch != 0:
-            ends = build.dim(batch)
-            return lambda i: all_of(less(i[3], element(i[0])), less_equal(element(add(i[0], ends)), i[3]))
-        return lambda i: less(i[3], element(i[0]))
+        count = shape[0]
+        if count == batch or (isinstance(count, int) and isinstance(batch, int) and count != batch * 2):
+            return lambda i: less(i[3], element(i[0]))
+        # There may be starts behind the ends; maybe only running tells.
+        ends = build.dim(batch)
+        both = build.TRUE if count == batch * 2 else equal(build.dim(count), build.dim(batch * 2))
+
+        def between(i: Indices) -> Expr:
+            start = element(add(i[0], build.select(both, ends, Const(0))))
+            return all_of(less(i[3], element(i[0])), less_equal(build.select(both, start, Const(0)), i[3]))
+
+        return between
     if len(shape) == 2:
         return lambda i: positive(i[0], i[3])
     if len(shape) == 3:
@@ -367,7 +375,8 @@ def _rotary_embedding(context: NodeContext) -> None:
         raise context.unsupported("is_packed_batching 1")
     half, x = context.shape(2)[1], _rotary_heads(context)
     ids = context.shape(1)
-    one = len(ids) < 2 and context.state.tensor(context.name(1)).elements == 1
+    # The schema gives positions of one axis one element.
+    one = len(ids) < 2
 
     def cache(index: int) -> Callable[[Expr, Expr, Expr], Expr]:
         def element(b: Expr, s: Expr, pair: Expr) -> Expr:

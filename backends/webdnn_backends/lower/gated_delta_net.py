@@ -6,7 +6,6 @@ other. What goes into it token by token (normalised queries and keys, decays, ra
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.direct import Direct, loop, nest
 from webdnn_backends.lower.elementwise import sigmoid, softplus
 from webdnn_backends.lower.formulas import as_type, minus, negative, over, plus, times, wide_dtype
-from webdnn_backends.lower.linear_attention import rule_of
+from webdnn_backends.lower.linear_attention import rule_of, scale_of
 from webdnn_backends.lower.movement import flat_index, unflatten
 from webdnn_backends.lower.registry import lowering
 from webdnn_onnx.errors import InvalidModelError
@@ -224,7 +223,7 @@ def _walk(context: NodeContext, sizes: _Sizes, tensors: tuple[str, str, str, str
     steps += [
         Local("total", scalar, zero),
         loop("place", sizes.key, Assign("total", apply(Op.FMA, q, held, total))),
-        result.store([token, head, row], times(total, _scale(context, sizes, scalar))),
+        result.store([token, head, row], times(total, scale_of(context, sizes.key, scalar))),
     ]
     if context.has(_STARTS):
         starts = kernel.input(_STARTS)
@@ -242,10 +241,3 @@ def _walk(context: NodeContext, sizes: _Sizes, tensors: tuple[str, str, str, str
             parallel=True,
         )
     )
-
-
-def _scale(context: NodeContext, sizes: _Sizes, scalar: Scalar) -> Expr:
-    given = context.attribute("scale", 0.0)
-    if given or isinstance(sizes.key, int):
-        return const(given or 1 / math.sqrt(sizes.key), scalar)  # type: ignore[arg-type]  # a number here
-    return over(const(1, scalar), apply(Op.SQRT, as_type(scalar, build.dim(sizes.key))))

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from webdnn_backends.ir import build
 from webdnn_backends.ir.build import add, apply, const, floor_div, floor_mod, mul
 from webdnn_backends.ir.loops import Assign, Const, Expr, If, Local, Stmt, Var
-from webdnn_backends.ir.scalars import Op, compute_type
+from webdnn_backends.ir.scalars import Op, Scalar, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.contrib_attention import MS
 from webdnn_backends.lower.direct import Direct, loop, nest
 from webdnn_backends.lower.elementwise import sigmoid, softplus
-from webdnn_backends.lower.formulas import as_type, less, less_equal, minus, plus, times, wide_dtype
+from webdnn_backends.lower.formulas import as_type, equal, less, less_equal, minus, over, plus, times, wide_dtype
 from webdnn_backends.lower.registry import lowering
 from webdnn_onnx.errors import InvalidModelError
 from webdnn_onnx.symbolic import Dim
 
-__all__ = ["rule_of"]
+__all__ = ["rule_of", "scale_of"]
 
 _RULES = {"linear": (False, False), "gated": (True, False), "delta": (False, True), "gated_delta": (True, True)}
 """Whether the state decays, and whether what it says already is subtracted."""
@@ -92,14 +92,19 @@ def _recurrence(context: NodeContext, sizes: _Sizes, state: str, gated: bool, de
     steps: list[Stmt] = []
     if gated:
         decay = kernel.input(4)
-        per_head = decay.tensor.shape[2] == sizes.heads
-        place = h if per_head else add(mul(h, depth), d)
+        # One for each head, or for each place of its keys; maybe only running tells.
+        columns, each = decay.tensor.shape[2], add(mul(h, depth), d)
+        place = build.select(equal(build.dim(columns), sizes.heads), h, each)
+        if isinstance(columns, int):
+            place = h if columns == sizes.heads else each
         factor = apply(Op.EXP, of(decay.load([b, t, place])))
         steps.append(loop("d", sizes.key, matrix.store([b, h, d, column], times(factor, held))))
     new: Expr = of(value.load([b, t, add(mul(h, width), column)]))
     if delta:
         beta = kernel.input(5)
-        rate = of(beta.load([b, t, Const(0) if beta.tensor.shape[2] == 1 else h]))
+        columns = beta.tensor.shape[2]
+        own = h if isinstance(columns, int) else build.select(equal(build.dim(columns), 1), Const(0), h)
+        rate = of(beta.load([b, t, Const(0) if columns == 1 else own]))
         steps.append(Local("told", scalar, const(0, scalar)))
         steps.append(loop("d", sizes.key, Assign("told", apply(Op.FMA, k, held, told))))
         new = times(rate, minus(new, told))
@@ -112,10 +117,7 @@ def _recurrence(context: NodeContext, sizes: _Sizes, state: str, gated: bool, de
     source = floor_div(h, shared) if shared > 1 else member
     q = of(query.load([b, t, add(mul(source, depth), d)]))
     total = Var("total", scalar)
-    scale = context.attribute("scale", 0.0)
-    if not scale and not isinstance(sizes.key, int):
-        raise context.unsupported("a head size known only at run time")
-    factor = const(scale or 1 / math.sqrt(sizes.key), scalar)  # type: ignore[arg-type]  # a number here
+    factor = scale_of(context, sizes.key, scalar)
     steps.append(
         loop(
             "member",
@@ -143,6 +145,14 @@ def _recurrence(context: NodeContext, sizes: _Sizes, state: str, gated: bool, de
             parallel=True,
         )
     )
+
+
+def scale_of(context: NodeContext, size: Dim, scalar: Scalar) -> Expr:
+    """The attribute, or 1 / sqrt(size of a key)."""
+    given = context.attribute("scale", 0.0)
+    if given or isinstance(size, int):
+        return const(given or 1 / math.sqrt(size), scalar)  # type: ignore[arg-type]  # a number here
+    return over(1, apply(Op.SQRT, as_type(scalar, build.dim(size))))
 
 
 @lowering("LinearAttentionGate", domain=MS)

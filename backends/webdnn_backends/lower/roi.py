@@ -175,9 +175,9 @@ def _crop_and_resize(context: NodeContext) -> None:
     if mode not in ("bilinear", "nearest"):
         raise InvalidModelError(f"{context.where}: mode: expected bilinear or nearest, got {mode!r}")
     shape = context.shape(0)
-    given = context.integers(3)
+    given = context.integers(3, 2)
     if given is None:
-        raise context.unsupported("a crop_size of unknown length")
+        raise context.unsupported("a crop_size that is no integer tensor")
     context.define({2: given[0], 3: given[1]})
     outside = context.attribute("extrapolation_value", 0.0)
     scalar = compute_type(wide_dtype(context.dtype(1)))

@@ -41,3 +41,33 @@ def test_call(case: Recipe) -> None:
         rtol=1e-3,
         atol=1 if codes else max(1e-4, case.tolerance * 1e-2),
     )
+
+
+SYMBOLIC = (
+    "rotary/",
+    "attention/",
+    "multi_head/",
+    "grouped/",
+    "linear_attention/",
+    "gated_delta_net/",
+    "skip_layer",
+    "crop",
+)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in cases() if case.name.startswith(SYMBOLIC)], ids=lambda case: case.name
+)
+def test_call_with_sizes_known_only_at_run_time(case: Recipe) -> None:
+    agree(
+        case.op,
+        case.inputs,
+        case.attributes,
+        opset=1,
+        domain=case.domain,
+        outputs=[bool(kind) for kind in case.outputs],
+        constant=case.constant,
+        symbolic=True,
+        rtol=1e-3,
+        atol=max(1e-4, case.tolerance * 1e-2),
+    )
