@@ -21,8 +21,9 @@ from webdnn_backends.ir.build import add, apply, const, floor_div, floor_mod, mu
 from webdnn_backends.ir.loops import Const, Expr
 from webdnn_backends.ir.scalars import Op, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
+from webdnn_backends.lower.contraction import Window
 from webdnn_backends.lower.movement import within
-from webdnn_backends.lower.planes import correlate
+from webdnn_backends.lower.planes import over_planes
 from webdnn_backends.lower.registry import lowering
 from webdnn_onnx.symbolic import Dim, maximum
 
@@ -38,7 +39,8 @@ def _conv_transpose(context: NodeContext) -> None:
     begins = _begins(context, kernel, strides, dilations)
     axes = [_axis(context, *sizes) for sizes in zip(range(rank), kernel, strides, dilations, begins, strict=True)]
     weights = context.constant(1)
-    if weights is None or any(axis is None for axis in axes):
+    empty = 0 in (*context.shape(0), *context.shape(1), *context.output().shape)
+    if weights is None or empty or any(axis is None for axis in axes):
         _as_gather(context, kernel, strides, dilations, begins)
     else:
         _as_convolution(context, weights, [axis for axis in axes if axis is not None])
@@ -111,16 +113,13 @@ def _as_convolution(context: NodeContext, weights: npt.NDArray[np.generic], axes
     group, width = context.attribute("group", 1), weights.shape[1]
     phases = math.prod(axis.stride for axis in axes)
     sizes = [size + axis.begin + axis.end - axis.reach for size, axis in zip(context.shape(0)[2:], axes, strict=True)]
-    all_phases = correlate(
-        context,
-        (context.name(0), context.table(_phase_weights(weights, group, axes))),
-        sizes,
-        [axis.taps for axis in axes],
-        [1] * len(axes),
-        [axis.spread for axis in axes],
-        [(axis.begin, axis.end) for axis in axes],
-        group,
+    span = Window(
+        tuple(axis.taps for axis in axes),
+        (1,) * len(axes),
+        tuple(axis.spread for axis in axes),
+        tuple((axis.begin, axis.end) for axis in axes),
     )
+    element = over_planes(context, _phase_weights(weights, group, axes), span, sizes)
 
     def placed(i: Indices) -> Expr:
         phase: Expr = Const(0)
@@ -133,7 +132,7 @@ def _as_convolution(context: NodeContext, weights: npt.NDArray[np.generic], axes
         if group != 1:
             outer = mul(floor_div(i[1], width), phases * width)
             channel = add(add(outer, mul(phase, width)), floor_mod(i[1], width))
-        value = context.read(all_phases, [i[0], channel, *at])
+        value = element((i[0], channel, *at))
         return apply(Op.ADD, value, context.element(2, [i[1]])) if context.has(2) else value
 
     context.emit(placed)
