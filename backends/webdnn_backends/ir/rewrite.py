@@ -27,7 +27,7 @@ from webdnn_backends.ir.loops import (
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_onnx.symbolic import free_symbols
 
-__all__ = ["free_variables", "loads", "map_children", "reads", "rewrite", "size", "substitute"]
+__all__ = ["free_variables", "loads", "map_children", "reads", "replaced", "rewrite", "size", "substitute"]
 
 
 def map_children(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
@@ -90,6 +90,11 @@ def rewrite(expr: Expr, change: Callable[[Expr], Expr | None]) -> Expr:
         return found
 
     return visit(expr)
+
+
+def replaced(expr: Expr, old: Expr, new: Expr) -> Expr:
+    """The expression with every part that equals `old` replaced."""
+    return new if expr == old else map_children(expr, lambda part: replaced(part, old, new))
 
 
 def substitute(expr: Expr, values: Mapping[str, Expr] | Mapping[str, Var]) -> Expr:

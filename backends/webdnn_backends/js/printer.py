@@ -31,6 +31,7 @@ from webdnn_backends.ir.loops import (
     subexpressions,
 )
 from webdnn_backends.ir.scalars import Op, Scalar, storage_type
+from webdnn_backends.ir.signs import is_not_negative
 from webdnn_backends.ir.statements import replace_variable
 from webdnn_backends.ir.templates import ATOM, Code, Row, fill
 from webdnn_backends.js.conversions import TYPED_ARRAYS, bitcast_row, cast_rows, load_row, store_row
@@ -171,17 +172,7 @@ class Printer:
         return self.row(OPERATORS[Scalar.I32][op], a, b)
 
     def is_not_negative(self, expr: Expr) -> bool:
-        match expr:
-            case Const(value=value):
-                return value >= 0
-            case Var(name=name):
-                return name in self.not_negative
-            case Apply(op=Op.FLOOR_MOD, args=(_, Const(value=value))):
-                return value > 0
-            case Apply(op=Op.ADD | Op.MUL | Op.FLOOR_DIV | Op.MIN, args=(left, right)):
-                return self.is_not_negative(left) and self.is_not_negative(right)
-            case _:
-                return False
+        return is_not_negative(expr, self.not_negative)
 
     def storage(self, name: str) -> DType:
         return self.local_types[name] if name in self.local_types else self.kernel.buffer(name).dtype

@@ -46,7 +46,7 @@ from webdnn_backends.te.tensors import Call, Stage
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import Dim
 
-__all__ = ["Arguments", "Epilogue", "is_plain", "only_sum", "outside", "split", "stride"]
+__all__ = ["Arguments", "Epilogue", "is_plain", "only_sum", "outside", "split", "stride", "surface"]
 
 _PLAIN = (Read, Var, Const, Apply, Cast, Bitcast, Select)
 
@@ -227,12 +227,11 @@ def only_sum(stage: Stage) -> Reduce | None:
 
 def outside(stage: Stage, reduce: Reduce) -> Iterator[Expr]:
     """Every part of the stage's body that is not in the sum."""
-    return _parts_outside(stage.body, lambda part: part == reduce)
+    return (part for part in surface(stage.body) if part != reduce)
 
 
-def _parts_outside(part: Expr, inside: Callable[[Expr], bool]) -> Iterator[Expr]:
-    if inside(part):
-        return
+def surface(part: Expr) -> Iterator[Expr]:
+    """The parts of an expression outside of its reductions' terms and its reads' indices."""
     yield part
     children: tuple[Expr, ...] = ()
     match part:
@@ -245,4 +244,4 @@ def _parts_outside(part: Expr, inside: Callable[[Expr], bool]) -> Iterator[Expr]
         case _:
             pass
     for child in children:
-        yield from _parts_outside(child, inside)
+        yield from surface(child)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from webdnn_backends.ir import build
 from webdnn_backends.ir.loops import Apply, Axis, Expr, Read, Reduce, Select
-from webdnn_backends.ir.rewrite import free_variables, map_children, reads
+from webdnn_backends.ir.rewrite import free_variables, map_children, reads, replaced
 from webdnn_backends.ir.scalars import Op, storage_type
 from webdnn_backends.te.tensors import If, Item, Loop, ReshapeHint, Stage, Tensor, TensorProgram
 
@@ -50,7 +50,7 @@ def _stage(stage: Stage, most: int, tensors: dict[str, Tensor]) -> Iterator[Stag
         yield Stage(name, found.axes, found.guarded, source=stage.source)
         read = Read(name, tuple(axis.var for axis in found.axes), found.expr.type)
         hint = None if found.reduced or isinstance(stage.hint, ReshapeHint) else stage.hint
-        stage = replace(stage, body=_replaced(stage.body, found.expr, read), hint=hint)
+        stage = replace(stage, body=replaced(stage.body, found.expr, read), hint=hint)
     yield stage
 
 
@@ -123,7 +123,3 @@ def _parts(stage: Stage, most: int) -> list[_Part]:
     walk = _Walk(most)
     walk.visit(stage.body, {axis.name: axis for axis in stage.axes})
     return walk.parts
-
-
-def _replaced(expr: Expr, old: Expr, new: Expr) -> Expr:
-    return new if expr == old else map_children(expr, lambda part: _replaced(part, old, new))

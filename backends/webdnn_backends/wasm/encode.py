@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from webdnn_backends.wasm.opcodes import OPCODES, Immediate, Instruction
+from webdnn_backends.wasm.opcodes import OPCODES, Immediate, Instruction, unsigned_leb
 
 __all__ = ["Function", "FunctionType", "Global", "Import", "Module", "encode_module", "signed_leb", "unsigned_leb"]
 
@@ -62,16 +62,6 @@ class Module:
     globals: tuple[Global, ...] = ()
     shared_memory: bool = False
     minimum_pages: int = field(default=1)
-
-
-def unsigned_leb(value: int) -> bytes:
-    """LEB128 of a non-negative integer."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def signed_leb(value: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import TypeAlias
 
-__all__ = ["OPCODES", "Immediate", "Instruction"]
+__all__ = ["OPCODES", "Immediate", "Instruction", "unsigned_leb"]
 
 Instruction: TypeAlias = tuple[str | int | float | bytes, ...]
 
@@ -33,7 +33,8 @@ class Immediate(enum.Enum):
     ZERO = enum.auto()
 
 
-def _leb(value: int) -> bytes:
+def unsigned_leb(value: int) -> bytes:
+    """LEB128 of a non-negative integer."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -45,7 +46,7 @@ def _leb(value: int) -> bytes:
 def _run(prefix: bytes, first: int, immediate: Immediate, names: str) -> dict[str, tuple[bytes, Immediate]]:
     """Consecutive opcodes; a dash skips one."""
     return {
-        name: (prefix + (_leb(first + i) if prefix else bytes([first + i])), immediate)
+        name: (prefix + (unsigned_leb(first + i) if prefix else bytes([first + i])), immediate)
         for i, name in enumerate(names.split())
         if name != "-"
     }

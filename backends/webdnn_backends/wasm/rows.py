@@ -29,6 +29,23 @@ _WASM = {
 }
 
 
+_ARITHMETIC = {Op.ADD: "add", Op.SUB: "sub", Op.MUL: "mul"}
+_EQUALITY = {Op.EQ: "eq", Op.NE: "ne"}
+_ORDER = {Op.LT: "lt", Op.LE: "le", Op.GT: "gt", Op.GE: "ge"}
+_FUNCTIONS = {
+    Op.DIV: "div",
+    Op.NEG: "neg",
+    Op.ABS: "abs",
+    Op.MIN: "min",
+    Op.MAX: "max",
+    Op.FLOOR: "floor",
+    Op.CEIL: "ceil",
+    Op.TRUNC: "trunc",
+    Op.ROUND: "nearest",
+    Op.SQRT: "sqrt",
+}
+
+
 def value_type(type: Scalar, lanes: int = 1) -> str:
     """The wasm type of a value."""
     return _WASM[type] if lanes == 1 else "v128"
@@ -41,60 +58,30 @@ def lane_type(type: Scalar) -> str:
 
 def _scalar_rows() -> dict[tuple[Op, Scalar], str]:
     rows: dict[tuple[Op, Scalar], str] = {}
-    arithmetic = {Op.ADD: "add", Op.SUB: "sub", Op.MUL: "mul"}
     bits = {Op.BIT_AND: "and", Op.BIT_OR: "or", Op.BIT_XOR: "xor", Op.POPCOUNT: "popcnt"}
-    order = {Op.LT: "lt", Op.LE: "le", Op.GT: "gt", Op.GE: "ge"}
-    equality = {Op.EQ: "eq", Op.NE: "ne"}
     for type in (Scalar.I32, Scalar.U32, Scalar.I64, Scalar.U64):
         wasm, sign = _WASM[type], "s" if type.is_signed else "u"
-        rows |= {(op, type): f"{wasm}.{name}" for op, name in {**arithmetic, **bits, **equality}.items()}
-        rows |= {(op, type): f"{wasm}.{name}_{sign}" for op, name in order.items()}
-    functions = {
-        Op.DIV: "div",
-        Op.NEG: "neg",
-        Op.ABS: "abs",
-        Op.MIN: "min",
-        Op.MAX: "max",
-        Op.FLOOR: "floor",
-        Op.CEIL: "ceil",
-        Op.TRUNC: "trunc",
-        Op.ROUND: "nearest",
-        Op.SQRT: "sqrt",
-    }
+        rows |= {(op, type): f"{wasm}.{name}" for op, name in {**_ARITHMETIC, **bits, **_EQUALITY}.items()}
+        rows |= {(op, type): f"{wasm}.{name}_{sign}" for op, name in _ORDER.items()}
     for type in (Scalar.F32, Scalar.F64):
-        names = {**arithmetic, **functions, **order, **equality}
+        names = {**_ARITHMETIC, **_FUNCTIONS, **_ORDER, **_EQUALITY}
         rows |= {(op, type): f"{_WASM[type]}.{name}" for op, name in names.items()}
-    logic = {Op.AND: "and", Op.OR: "or", Op.XOR: "xor", Op.NOT: "eqz", **equality}
+    logic = {Op.AND: "and", Op.OR: "or", Op.XOR: "xor", Op.NOT: "eqz", **_EQUALITY}
     rows |= {(op, Scalar.BOOL): f"i32.{name}" for op, name in logic.items()}
     return rows
 
 
 def _vector_rows() -> dict[tuple[Op, Scalar], str]:
     rows: dict[tuple[Op, Scalar], str] = {}
-    arithmetic = {Op.ADD: "add", Op.SUB: "sub", Op.MUL: "mul"}
-    equality = {Op.EQ: "eq", Op.NE: "ne"}
-    order = {Op.LT: "lt", Op.LE: "le", Op.GT: "gt", Op.GE: "ge"}
     for type in (Scalar.I32, Scalar.U32):
         sign = "s" if type.is_signed else "u"
-        rows |= {(op, type): f"i32x4.{name}" for op, name in {**arithmetic, **equality}.items()}
-        rows |= {(op, type): f"i32x4.{name}_{sign}" for op, name in order.items()}
+        rows |= {(op, type): f"i32x4.{name}" for op, name in {**_ARITHMETIC, **_EQUALITY}.items()}
+        rows |= {(op, type): f"i32x4.{name}_{sign}" for op, name in _ORDER.items()}
         rows |= {(Op.MIN, type): f"i32x4.min_{sign}", (Op.MAX, type): f"i32x4.max_{sign}", (Op.NEG, type): "i32x4.neg"}
         rows |= {(Op.BIT_AND, type): "v128.and", (Op.BIT_OR, type): "v128.or", (Op.BIT_XOR, type): "v128.xor"}
         rows |= {(Op.BIT_NOT, type): "v128.not"}
     rows[Op.ABS, Scalar.I32] = "i32x4.abs"
-    functions = {
-        Op.DIV: "div",
-        Op.NEG: "neg",
-        Op.ABS: "abs",
-        Op.MIN: "min",
-        Op.MAX: "max",
-        Op.FLOOR: "floor",
-        Op.CEIL: "ceil",
-        Op.TRUNC: "trunc",
-        Op.ROUND: "nearest",
-        Op.SQRT: "sqrt",
-    }
-    for op, name in {**arithmetic, **functions, **order, **equality}.items():
+    for op, name in {**_ARITHMETIC, **_FUNCTIONS, **_ORDER, **_EQUALITY}.items():
         rows[op, Scalar.F32] = f"f32x4.{name}"
     logic = {Op.AND: "v128.and", Op.OR: "v128.or", Op.XOR: "v128.xor", Op.NOT: "v128.not"}
     rows |= {(op, Scalar.BOOL): name for op, name in logic.items()}

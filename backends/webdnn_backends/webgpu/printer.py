@@ -34,6 +34,7 @@ from webdnn_backends.ir.loops import (
     subexpressions,
 )
 from webdnn_backends.ir.scalars import Op, Scalar
+from webdnn_backends.ir.signs import is_not_negative
 from webdnn_backends.ir.statements import assigned, expressions, replace_variable, walk
 from webdnn_backends.ir.templates import ATOM, Code, Row, fill
 from webdnn_backends.webgpu.conversions import WIDE, bitcast_row, cast_rows, literal, type_name
@@ -170,17 +171,7 @@ class Printer:
         return None
 
     def is_not_negative(self, expr: Expr) -> bool:
-        match expr:
-            case Const(value=value):
-                return value >= 0
-            case Var(name=name):
-                return name in self.not_negative
-            case Apply(op=Op.FLOOR_MOD, args=(_, Const(value=value))):
-                return value > 0
-            case Apply(op=Op.ADD | Op.MUL | Op.FLOOR_DIV | Op.MIN, args=(left, right)):
-                return self.is_not_negative(left) and self.is_not_negative(right)
-            case _:
-                return False
+        return is_not_negative(expr, self.not_negative)
 
     def select(self, expr: Select) -> Code:
         """A value; a branch where both choices load, so that only one is read.

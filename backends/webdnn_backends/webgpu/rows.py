@@ -9,17 +9,14 @@ kernels, the first of which reduces pieces.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from webdnn_backends.ir.build import add, apply, floor_div, i32, mul, select, sub
 from webdnn_backends.ir.loops import (
-    Apply,
     Assign,
     Axis,
     Barrier,
-    Bitcast,
-    Cast,
     Const,
     Expr,
     If,
@@ -30,18 +27,16 @@ from webdnn_backends.ir.loops import (
     LoopKind,
     Read,
     Reduce,
-    Select,
     Space,
     Stmt,
     Store,
     Var,
-    Vector,
     subexpressions,
 )
-from webdnn_backends.ir.rewrite import free_variables, map_children, rewrite
+from webdnn_backends.ir.rewrite import free_variables, map_children, replaced, rewrite
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.te.access import position
-from webdnn_backends.te.epilogue import Arguments, is_plain, split, stride
+from webdnn_backends.te.epilogue import Arguments, is_plain, split, stride, surface
 from webdnn_backends.te.generic import combine, identity
 from webdnn_backends.te.implementation import Implementation, ScheduleContext
 from webdnn_backends.te.naming import stage_name
@@ -164,14 +159,10 @@ def _in_pieces(stage: Stage, rows: _Rows) -> tuple[Stage, Stage, Tensor] | None:
     second = Stage(
         stage.output,
         stage.axes,
-        _replaced(stage.body, reduce, Reduce(reduce.op, (piece,), read)),
+        replaced(stage.body, reduce, Reduce(reduce.op, (piece,), read)),
         source=stage.source,
     )
     return first, second, partial
-
-
-def _replaced(expr: Expr, old: Expr, new: Expr) -> Expr:
-    return new if expr == old else map_children(expr, lambda part: _replaced(part, old, new))
 
 
 @dataclass
@@ -241,7 +232,7 @@ class _Rows:
     def _output(self, inside: Expr | None) -> tuple[Stmt, ...]:
         """The row's elements, shared by its invocations."""
         arguments, stage = self.arguments, self.arguments.stage
-        parts = [*_surface(stage.body)]
+        parts = [*surface(stage.body)]
         element = Var("element")
         values = {**self.ones, **self.row_values}
         if self.elements:
@@ -274,7 +265,7 @@ class _Rows:
 
     def terms(self, reduce: Reduce, number: Expr) -> dict[str, Expr]:
         """The values of a reduction's axes at a term's number."""
-        return self._numbered([*_surface(reduce.body)], [], self.ordered(reduce), number)
+        return self._numbered([*surface(reduce.body)], [], self.ordered(reduce), number)
 
     def _numbered(
         self, parts: Sequence[Expr], places: Sequence[Expr], axes: tuple[Axis, ...], number: Expr
@@ -375,19 +366,3 @@ class _Rows:
 
 def _memory(type: Scalar) -> str:
     return f"parts_{type.value}"
-
-
-def _surface(expr: Expr) -> Iterator[Expr]:
-    """The parts of an expression outside of its reductions' terms and its reads' indices."""
-    yield expr
-    match expr:
-        case Apply(args=args) | Vector(args=args):
-            for arg in args:
-                yield from _surface(arg)
-        case Cast(arg=arg) | Bitcast(arg=arg):
-            yield from _surface(arg)
-        case Select(condition=condition, true=true, false=false):
-            for part in (condition, true, false):
-                yield from _surface(part)
-        case _:
-            pass
