@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from webdnn_backends.ir import build
-from webdnn_backends.ir.build import apply, cast
+from webdnn_backends.ir.build import apply, cast, f32
 from webdnn_backends.ir.loops import Const, Expr
 from webdnn_backends.ir.scalars import Op
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.elementwise import like
 from webdnn_backends.lower.registry import lowering
 from webdnn_backends.lower.resize_dynamic import Sampling, at_run_time, finished, measured, symbolic, type_of, widened
+from webdnn_onnx.dtypes import DType
 
 __all__ = ["taps"]
 
@@ -53,7 +54,10 @@ _ROUND: dict[str, Callable[[Array], Array]] = {
 def taps(sampling: Sampling, x: Array, size: int, scale: float) -> tuple[npt.NDArray[np.int32], Array]:
     """Input positions and weights of every output position, each [outputs, taps]."""
     if sampling.mode == "nearest":
-        nearest = np.clip(_ROUND[sampling.nearest](x), 0, size - 1).astype(np.int32)
+        # Before version 11: the sample before, or after where the axis shrinks.
+        simple = "ceil" if scale < 1 else "floor"
+        rounded = _ROUND[simple if sampling.nearest == "simple" else sampling.nearest](x.astype(np.float32))
+        nearest = np.clip(rounded, 0, size - 1).astype(np.int32)
         return nearest[:, None], np.ones((len(x), 1))
     stretch = min(scale, 1.0) if sampling.antialias else 1.0
     radius = (1.0 if sampling.mode == "linear" else 2.0) / stretch
@@ -85,7 +89,7 @@ def _resize(context: NodeContext) -> None:
     sampling = Sampling(
         {"bilinear": "linear", "trilinear": "linear"}.get(mode, mode),
         context.attribute("coordinate_transformation_mode", "half_pixel") if modern else "asymmetric",
-        context.attribute("nearest_mode", "round_prefer_floor") if modern else "floor",
+        context.attribute("nearest_mode", "round_prefer_floor") if modern else "simple",
         context.attribute("cubic_coeff_a", -0.75),
         bool(context.attribute("exclude_outside", 0)),
         bool(context.attribute("antialias", 0)),
@@ -94,6 +98,7 @@ def _resize(context: NodeContext) -> None:
     if measured(context, modern):
         at_run_time(context, sampling)
         return
+    _measure_inexact(context, modern)
     scales = resize_scales(context, modern)
     resized = [
         axis for axis in range(rank) if scales[axis] != 1.0 or context.shape(0)[axis] != context.output().shape[axis]
@@ -106,20 +111,42 @@ def _resize(context: NodeContext) -> None:
         symbolic(context, sampling, scales, resized)
 
 
+def _measure_inexact(context: NodeContext, modern: bool) -> None:
+    """The sizes that no expression states, because a scale is no simple fraction: floor(size * scale) in float32."""
+    unknown = context.state.unknown_sizes(context.node.outputs[0])
+    if not unknown:
+        return
+    factors = dict(zip(resized_axes(context), given_scales(context, modern) or (), strict=False))
+    shape, axes = context.shape(0), sorted(axis for axis in unknown if axis in factors)
+    measures = {}
+    for axis in axes:
+        whole = apply(Op.MUL, cast(DType.FLOAT32, build.dim(shape[axis])), f32(factors[axis]))
+        size = context.temporary(DType.INT64, (1,), lambda _, whole=whole: cast(DType.INT64, apply(Op.FLOOR, whole)))  # type: ignore[misc]  # a default binds the loop's value
+        measures[axis] = (size, 0)
+    context.measure(measures)
+
+
+def resized_axes(context: NodeContext) -> list[int]:
+    """The axes that the scales or sizes are for."""
+    rank = context.rank(0)
+    return [context.axis(axis, rank) for axis in context.attribute("axes", tuple(range(rank)))]
+
+
+def given_scales(context: NodeContext, modern: bool) -> Sequence[float] | None:
+    """The scales where the model holds them."""
+    if "scales" in context.node.attributes:
+        return context.attribute("scales", (1.0,) * context.rank(0))
+    if context.node.op == "Upsample" and context.node.opset < 7:
+        return [1.0, 1.0, context.attribute("height_scale", 1.0), context.attribute("width_scale", 1.0)]
+    index = 2 if modern else 1
+    array = context.constant(index) if context.has(index) else None
+    return [float(scale) for scale in array] if array is not None and array.size else None
+
+
 def resize_scales(context: NodeContext, modern: bool) -> list[float | None]:
     """The scale of each axis; None where only the sizes are known, and those at run time."""
     rank = context.rank(0)
-    axes = [context.axis(axis, rank) for axis in context.attribute("axes", tuple(range(rank)))]
-    given: Sequence[float] | None = None
-    if "scales" in context.node.attributes:
-        given = context.attribute("scales", (1.0,) * rank)
-    elif context.node.op == "Upsample" and context.node.opset < 7:
-        given = [1.0, 1.0, context.attribute("height_scale", 1.0), context.attribute("width_scale", 1.0)]
-    else:
-        index = 2 if modern else 1
-        array = context.constant(index) if context.has(index) else None
-        if array is not None and array.size:
-            given = [float(scale) for scale in array]
+    axes, given = resized_axes(context), given_scales(context, modern)
     scales: list[float | None] = [1.0] * rank
     for position, axis in enumerate(axes):
         before, after = context.shape(0)[axis], context.output().shape[axis]

@@ -97,7 +97,7 @@ def at_run_time(context: NodeContext, sampling: Sampling) -> None:
             common = apply(combine, common, ratio)
         table = context.temporary(DType.FLOAT32, (1,), lambda _: common)
         scales = [context.read(table, (Const(0),))] * len(axes)
-        sizes = [_rounded("round_prefer_ceil", apply(Op.MUL, extent, scales[0])) for extent in extents]
+        sizes = [_rounded("round_prefer_ceil", apply(Op.MUL, extent, scales[0]), scales[0]) for extent in extents]
     else:
         index = 2 if modern else 1
         scales = [context.element(index, (Const(k),)) for k in range(len(axes))]
@@ -184,7 +184,9 @@ def _sampled(context: NodeContext, sampling: Sampling, lines: Mapping[int, Line]
         def nearest(i: Indices) -> Expr:
             at = list(i)
             for axis, line in lines.items():
-                at[axis] = clamped(cast(DType.INT32, _rounded(sampling.nearest, line.place(i[axis]))), line.size)
+                at[axis] = clamped(
+                    cast(DType.INT32, _rounded(sampling.nearest, line.place(i[axis]), line.scale)), line.size
+                )
             return context.element(0, at)
 
         context.emit(lambda i: finished(context, _cropped(context, lines, i, nearest(i)), rounds=False))
@@ -306,7 +308,12 @@ def clamped(index: Expr, size: Dim) -> Expr:
     return apply(Op.MIN, apply(Op.MAX, index, Const(0)), build.sub(build.dim(size), 1))
 
 
-def _rounded(mode: str, x: Expr) -> Expr:
+def _rounded(mode: str, x: Expr, scale: Expr) -> Expr:
+    if mode == "simple":
+        down: Expr = apply(Op.LT, scale, f32(1.0))
+        if isinstance(scale, Const):
+            down = build.TRUE if scale.value < 1 else build.FALSE
+        return build.select(down, apply(Op.CEIL, x), apply(Op.FLOOR, x))
     if mode == "round_prefer_floor":
         return apply(Op.CEIL, apply(Op.SUB, x, f32(0.5)))
     if mode == "round_prefer_ceil":

@@ -288,12 +288,10 @@ class Emitter:
             self._all((true, false, condition), at)
             code.append(("select_t", type) if type == "v128" else ("select",))
             return
+        # What the arms put into this region, to be kept for later, must come before the branch.
+        arms = [self._arm(choice, at) for choice in (true, false)]
         self.emit(condition, at)
-        code.append(("if", type))
-        self._arm(true, at)
-        code.append(("else",))
-        self._arm(false, at)
-        code.append(("end",))
+        code.extend([("if", type), *arms[0], ("else",), *arms[1], ("end",)])
 
     def _lazy(self, value: Value, at: int) -> bool:
         """Whether computing the value here reads memory or calls a function."""
@@ -309,13 +307,14 @@ class Emitter:
             pending += part.args
         return False
 
-    def _arm(self, value: Value, at: int) -> None:
+    def _arm(self, value: Value, at: int) -> list[Instruction]:
+        """The instructions of one choice, which is computed only where it is chosen."""
         later = self.regions[at + 1 :]
         arm = Region(self.regions[at].depth, guarded=True)
         self.regions[at + 1 :] = [arm]
         self.emit(value, at + 1)
         self.regions[at + 1 :] = later
-        self.regions[at].code.extend(arm.code)
+        return arm.code
 
     # memory
 

@@ -70,3 +70,10 @@ def test_strings_of_the_model_are_constants_of_the_host(tmp_path: Path) -> None:
     steps = json.loads((tmp_path / "bundle/model.json").read_text())["programs"]["js"]["steps"]
     assert steps[0]["host"] == "string_constant"
     assert steps[0]["options"] == {"dims": [2], "strings": ["a", "b"]}
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_scales_that_are_no_simple_fractions(symbolic: bool) -> None:
+    scales = np.array([2.261268, 0.65470034], np.float32)
+    for constant in ((1,), ()):
+        agree("Upsample", [f32(4, 3), scales], opset=9, constant=constant, symbolic=symbolic)
