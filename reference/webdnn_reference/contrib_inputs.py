@@ -84,6 +84,7 @@ EmbedLayerNormalization: input_ids:int32[B,S] segment_ids?:int32[B,S] word_embed
 FastGelu: X:T.float[...,C] bias?:T.float[C]
 FusedConv: X:T.float W:T.float B?:T.float Z?:T.float
 FusedMatMul: A:T.float B:T.float
+GatedAdd: X:T.float[...,C] Y:T.float[...,C] gate:T.float gate_weight?:T.float
 GatedDeltaNet: query:T.float key?:T.float value?:T.float cu_seqlens?:int32 decay?:G.float beta?:G.float
     initial_state?:float32 a_log?:float32 dt_bias?:float32 capture_count?:int32 state_update_active?:int32
 GatedRMSNorm: X:T.float[...,D] scale:T.float[C] gate:T.float[...,D]
@@ -98,6 +99,7 @@ Irfft: X:T.float[...,n,2]
 LinearAttention: query:T.float[B,T,X] key:T.float[B,T,Y] value:T.float[B,T,Z] past_state?:S.float
     decay?:T.float[B,T,W] beta?:T.float[B,T,V]
 LinearAttentionGate: a:T.float[...,H] dt_bias:float32[H] decay_scale:float32[H] b?:T.float[...,H]
+MRotaryEmbedding: input:T.float[B,S,E]|[B,N,S,D] position_ids:int64[3,B,S] cos_cache:T.float[P,R] sin_cache:T.float[P,R]
 MatMulBnb4: A:T.float B:uint8 absmax:T.float
 MatMulInteger16: A:int16 B:int16
 MatMulIntegerToFloat: A:A.byte B:B.byte a_scale:S.float b_scale:S.float a_zero_point?:A.byte b_zero_point?:B.byte
@@ -154,6 +156,9 @@ ScaledSiLU: X:float scale?:float[]|[1]
 SkipGroupNorm: X:T.float[N,A,Y,Z] gamma:M.float[C] beta:M.float[C] skip:T.float bias?:T.float[C]
 SkipLayerNormalization: input:T.float[...,H] skip:T.float gamma:T.float[H] beta?:T.float[H] bias?:T.float[H]
 SkipSimplifiedLayerNormalization: input:T.float[...,H] skip:T.float gamma:T.float[H] bias?:T.float[H]
+SparseAttention: query:T.float[B,S,E] key?:T.float[B,S,F] value?:T.float[B,S,G] past_key:T.float[B,kv_num_heads,M,D]
+    past_value:T.float[B,kv_num_heads,M,D] block_row_indices:int32[L,R] block_col_indices:int32[L,C]
+    total_sequence_length:int32 key_total_sequence_lengths:int32[B] cos_cache?:T.float[P,A] sin_cache?:T.float[P,A]
 TransposeMatMul: A:T.float B:T.float
 """
 
