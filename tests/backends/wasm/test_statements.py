@@ -245,3 +245,18 @@ def test_text_names_the_arguments() -> None:
     assert text.startswith('(func $copy (export "copy") (param $x i32) (param $y i32) (param $n i32)')
     assert "local.get $begin" in text
     assert "f32.store" in text
+
+
+def test_what_both_arms_share_is_computed_before_the_choice(run: Run) -> None:
+    """The choice does not depend on the inner loop, so it moves in front of it; its arms load, so they are branches."""
+    row = Cast(DType.FLOAT32, Var("i"))
+
+    def arm(op: Op, place: int) -> Expr:
+        return Apply(Op.MUL, (Apply(op, (Apply(Op.DIV, (row, x(Const(0)))),)), x(Const(place))))
+
+    chosen = Select(Apply(Op.LT, (x(Const(1)), x(Const(2)))), arm(Op.CEIL, 3), arm(Op.FLOOR, 4))
+    opposite = Select(Apply(Op.LT, (x(Const(2)), x(Const(1)))), arm(Op.CEIL, 3), arm(Op.FLOOR, 4))
+    for number, value in enumerate((chosen, opposite)):
+        store = Store("y", add(mul(Var("i"), Var("n")), Var("j")), value)
+        inner = Loop("j", Var("n"), (store,))
+        agree(run, kernel(f"arms{number}", [Loop("i", Const(5), (inner,))], ["n"]), (5, 15), {"n": 3})
