@@ -7,19 +7,22 @@ working tensor [direction, batch, columns]: the hidden state first, then the cel
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from webdnn_backends.ir import build
 from webdnn_backends.ir.build import add, apply, const, mul, sub
-from webdnn_backends.ir.loops import Assign, Const, Expr, Local, Stmt, Var
+from webdnn_backends.ir.loops import Apply, Assign, Const, Expr, Lane, Load, Local, Loop, Splat, Stmt, Var
+from webdnn_backends.ir.rewrite import substitute
 from webdnn_backends.ir.scalars import Op, Scalar, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.direct import Direct, Operand, loop, nest
 from webdnn_backends.lower.elementwise import expm1, hard_sigmoid, like, sigmoid, softplus
 from webdnn_backends.lower.formulas import as_type, clamp, less, minus, over, plus, times, wide_dtype
 from webdnn_backends.lower.registry import lowering
+from webdnn_backends.te.simplify import IndexAlgebra, strides
 from webdnn_backends.te.tensors import Hint, MatMulHint
+from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import InvalidModelError
 from webdnn_onnx.symbolic import Dim
 
@@ -183,6 +186,47 @@ def _working(layer: Layer, initial: Sequence[int]) -> str:
     return layer.context.temporary(wide_dtype(layer.context.dtype(0)), shape, body)
 
 
+_VECTOR, _CHAINS = 4, 4
+
+
+def _vector(term: Expr) -> Expr | None:
+    """A term of a sum over `k` at four neighbouring places; None where it is no product of elements side by side."""
+    match term:
+        case Load(index=index, type=Scalar.F32, lanes=1):
+            found_strides = strides(IndexAlgebra({}).to_dim(index), ("k",))
+            return replace(term, lanes=_VECTOR) if found_strides == {"k": 1} else None
+        case Apply(op=Op.MUL, args=args):
+            wide = [_vector(arg) for arg in args]
+            found = [arg for arg in wide if arg is not None]
+            return Apply(Op.MUL, tuple(found)) if len(found) == len(wide) else None
+        case _:
+            return None
+
+
+def _sum_of_vectors(size: int, start: Expr, factors: Expr, weights: Expr) -> tuple[Stmt, ...]:
+    """start + sum of factors * weights over `k`, left in `total`; several sums at once, as none waits for another."""
+    chains = _CHAINS if size % (_VECTOR * _CHAINS) == 0 else 1
+    sums = [Var(f"sum{chain}", Scalar.F32, _VECTOR) for chain in range(chains)]
+    step = _VECTOR * chains
+    terms = []
+    for chain, item in enumerate(sums):
+        at: dict[str, Expr] = {"k": add(Var("k"), chain * _VECTOR)}
+        pair = substitute(factors, at), substitute(weights, at)
+        terms.append(Assign(item.name, Apply(Op.FMA, (*pair, item))))
+    total: Expr = sums[0]
+    for item in sums[1:]:
+        total = Apply(Op.ADD, (total, item))
+    kept = Var("sums", Scalar.F32, _VECTOR)
+    lanes = [Lane(kept, lane) for lane in range(_VECTOR)]
+    result = apply(Op.ADD, apply(Op.ADD, lanes[0], lanes[1]), apply(Op.ADD, lanes[2], lanes[3]))
+    return (
+        *(Local(item.name, Scalar.F32, Splat(const(0, Scalar.F32), _VECTOR), lanes=_VECTOR) for item in sums),
+        Loop("k", Const(size // step), tuple(terms), step=step),
+        Local(kept.name, Scalar.F32, total, lanes=_VECTOR),
+        Local("total", Scalar.F32, apply(Op.ADD, start, result)),
+    )
+
+
 class Walk:
     """The walking kernel while it is written: its operands and the positions in the working tensor."""
 
@@ -220,9 +264,14 @@ class Walk:
 
     def recurrent(self, column: Expr, start: Expr, factor: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:
         """start + sum over k of factor(k) R[column, k], left in `total`."""
-        k = Var("k")
+        k, hidden = Var("k"), self.layer.hidden
         weight = as_type(self.layer.scalar, self.weight([_D, column, k]))
         total = Var("total", self.layer.scalar)
+        stored = self.layer.context.dtype(2) is DType.FLOAT32
+        if stored and isinstance(hidden, int) and hidden % _VECTOR == 0:
+            factors, weights = _vector(factor(k)), _vector(weight)
+            if factors is not None and weights is not None:
+                return _sum_of_vectors(hidden, start, factors, weights)
         return (
             Local("total", total.type, start),
             loop("k", self.layer.hidden, Assign("total", apply(Op.FMA, factor(k), weight, total))),

@@ -90,3 +90,11 @@ def test_half_precision_keeps_its_states_wide() -> None:
 
 def test_sequence_and_batch_known_at_run_time() -> None:
     agree("GRU", operands("GRU"), {"hidden_size": H}, outputs=2, constant=[1, 2, 3], symbolic=True)
+
+
+@pytest.mark.parametrize("hidden", [4, 12, 16])
+@pytest.mark.parametrize(("op", "gates"), GATES.items())
+def test_states_of_whole_vectors(op: str, gates: int, hidden: int) -> None:
+    x, w, r = f32(3, 2, 5), f32(2, gates * hidden, 5, seed=1), f32(2, gates * hidden, hidden, seed=2)
+    attributes = {"hidden_size": hidden, "direction": "bidirectional"}
+    agree(op, [x, w, r, f32(2, 2 * gates * hidden, seed=3)], attributes, constant=(1, 2, 3), outputs=2)
