@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from webdnn_backends.ir import build
 from webdnn_backends.ir.loops import Apply, Axis, Cast, Const, Expr, Load, Read, Reduce, Select, Var
-from webdnn_backends.ir.rewrite import map_children
+from webdnn_backends.ir.rewrite import map_children, size
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import Dim, Sum, Symbol, equal, less, lower_bound, maximum, minimum, substitute, symbol
@@ -157,7 +157,11 @@ def _simplify(expr: Expr, extents: Mapping[str, Dim]) -> Expr:
     if expr.type is Scalar.I32 and expr.lanes == 1 and isinstance(expr, Apply) and expr.op in _ARITHMETIC:
         algebra = IndexAlgebra(extents)
         inner_parts = _simplify_opaque(expr, extents)
-        return algebra.to_expr(algebra.to_dim(inner_parts))
+        simple = algebra.to_expr(algebra.to_dim(inner_parts))
+        if algebra.opaque and size(simple) > size(inner_parts):
+            # Arithmetic on elements: products of sums, multiplied out, would only compute more.
+            return map_children(expr, lambda part: _simplify(part, extents))
+        return simple
     rebuilt = map_children(expr, lambda part: _simplify(part, extents))
     return _decide(rebuilt, extents)
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webdnn_backends.ir import build
-from webdnn_backends.ir.loops import Apply, Axis, Cast, Const, Expr, Var
-from webdnn_backends.ir.scalars import Op
+from webdnn_backends.ir.loops import Apply, Axis, Cast, Const, Expr, Read, Var, subexpressions
+from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.te.simplify import simplify
 from webdnn_onnx.dtypes import DType
 
@@ -84,6 +84,24 @@ def test_symbolic_extents_divide_too() -> None:
     axes = (Axis("i", 5), Axis("j", _size()))
     flat = build.add(build.mul(Var("i"), Var("n")), Var("j"))
     assert simplify(Apply(Op.FLOOR_DIV, (flat, Var("n"))), axes) == Var("i")
+
+
+def test_a_product_of_differences_of_elements_is_not_multiplied_out() -> None:
+    def element(tensor: str, axis: str) -> Expr:
+        value = Read(tensor, (Var(axis),), Scalar.I32)
+        return Apply(Op.SUB, (value, Read(f"{tensor}_zero", (), Scalar.I32)))
+
+    product = Apply(Op.MUL, (element("a", "i"), element("b", "j")))
+    assert simplify(product, AXES) == product
+
+
+def test_the_indices_of_elements_are_simplified_inside_a_product() -> None:
+    flat = build.add(build.mul(Var("i"), 7), Var("j"))
+    read = Read("a", (Apply(Op.FLOOR_DIV, (flat, Const(7))),), Scalar.I32)
+    other = Apply(Op.SUB, (Read("b", (Var("j"),), Scalar.I32), Read("c", (), Scalar.I32)))
+    found = simplify(Apply(Op.MUL, (Apply(Op.SUB, (read, read.indices[0])), other)), AXES)
+    reads_ = [part for part in subexpressions(found) if isinstance(part, Read) and part.tensor == "a"]
+    assert reads_ == [Read("a", (Var("i"),), Scalar.I32)]
 
 
 def _size():  # type: ignore[no-untyped-def]  # a Sum
