@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from webdnn_onnx.cli.bundle import Port
-from webdnn_onnx.cli.inputs import evaluate_dim, given_inputs, seeded_inputs
+from webdnn_onnx.cli.inputs import chosen_dims, evaluate_dim, given_inputs, made_up, seeded_inputs
 from webdnn_onnx.cli.limits import index_limits
 from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
 from webdnn_onnx.load import load
@@ -91,6 +91,22 @@ def test_given_arrays_decide_symbolic_dimensions() -> None:
 def test_a_batch_is_one_and_other_symbols_are_four() -> None:
     array = seeded_inputs([port("x", "float32", "batch_size", "length")], {})["x"]
     assert array.shape == (1, 4)
+
+
+def test_sizes_are_chosen_by_the_names_that_inputs_have() -> None:
+    ports = [port("x", "float32", "batch", ["*", "frames", 2])]
+    assert chosen_dims(["frames=8"], ports) == {"frames": 8}
+    assert seeded_inputs(ports, {}, 0, {"frames": 8})["x"].shape == (1, 16)
+    with pytest.raises(ShapeError, match="expected a dimension among batch, frames, got 'length'"):
+        chosen_dims(["length=8"], ports)
+
+
+def test_an_error_says_which_inputs_were_made_up() -> None:
+    said = r"too short \(made up for this run: x \[2, 3\]; other sizes with --dim"
+    with pytest.raises(ShapeError, match=said), made_up({"x": X, "given": X}, {"given": X}):
+        raise ShapeError("too short")
+    with pytest.raises(ShapeError, match=r"^too short$"), made_up({"given": X}, {"given": X}):
+        raise ShapeError("too short")
 
 
 @pytest.mark.parametrize(

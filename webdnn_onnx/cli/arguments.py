@@ -89,6 +89,7 @@ def _convert(parser: argparse.ArgumentParser) -> None:
 def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="DIR", help="a folder that `webdnn convert` wrote")
     _input(parser)
+    _sizes(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the outputs to this .npz")
     parser.add_argument("--backend", "-b", choices=(*BACKENDS, "auto"), default="auto", help="which backend (auto)")
     _engine(parser)
@@ -102,6 +103,7 @@ def _check(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, metavar="MODEL", help="the model it was made from, where `webdnn check` cannot find it"
     )
     _input(parser)
+    _sizes(parser)
     parser.add_argument(
         "--backend", "-b", action=_Backends, metavar="NAMES", help="check only these, separated by commas"
     )
@@ -151,6 +153,16 @@ def _input(parser: argparse.ArgumentParser) -> None:
         help=".npz with arrays by input name, or NAME=FILE with .npy or .pb (TensorProto); seeded values unless given",
     )
     parser.add_argument("--seed", type=count, default=0, metavar="N", help="seed of the values that are not given (0)")
+
+
+def _sizes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dim",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="size of a symbolic dimension of inputs that are not given (1 for a batch, else 4)",
+    )
 
 
 def _engine(parser: argparse.ArgumentParser) -> None:

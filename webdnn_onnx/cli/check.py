@@ -11,7 +11,7 @@ from typing import Any
 
 from webdnn_onnx.cli.bundle import Manifest, Port, find_source, read_manifest
 from webdnn_onnx.cli.compare import Comparison, compare_outputs, relative_tolerance
-from webdnn_onnx.cli.inputs import given_inputs, seeded_inputs
+from webdnn_onnx.cli.inputs import chosen_dims, given_inputs, made_up, seeded_inputs
 from webdnn_onnx.cli.limits import index_limits
 from webdnn_onnx.cli.outputs import run_facts
 from webdnn_onnx.cli.progress import Progress
@@ -57,10 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     graph = load(find_source(arguments.bundle, arguments.model))
     ports = _reference_ports(manifest, graph)
     given = given_inputs(arguments.input, [port.name for port in manifest.inputs])
-    inputs = seeded_inputs(ports, given, arguments.seed, limits=index_limits(graph))
+    dims = chosen_dims(arguments.dim, ports)
+    inputs = seeded_inputs(ports, given, arguments.seed, dims, limits=index_limits(graph))
     with Progress(quiet=arguments.json) as progress:
         progress("reference", 0.0)
-        expected = Interpreter(graph, float64=True, seed=arguments.seed).run(inputs)
+        with made_up(inputs, given):
+            expected = Interpreter(graph, float64=True, seed=arguments.seed).run(inputs)
         relative = relative_tolerance(_element_types(graph), _weights(manifest))
         results = []
         with open_from(arguments) as engine:

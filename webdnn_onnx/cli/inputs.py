@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from webdnn_onnx.cli.bundle import Port
+from webdnn_onnx.cli.fixing import parse_dims
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError, WebDNNError
+from webdnn_onnx.errors import BackendError, DTypeError, InvalidModelError, ShapeError, WebDNNError
 
-__all__ = ["evaluate_dim", "given_inputs", "seeded_inputs"]
+__all__ = ["chosen_dims", "evaluate_dim", "given_inputs", "made_up", "seeded_inputs"]
 
 Limits = Mapping[str, int]
 """Input name -> the first integer that is too large for it (a vocabulary's size)."""
@@ -46,6 +48,38 @@ def given_inputs(options: Sequence[str], names: Sequence[str]) -> dict[str, npt.
         if name not in names:
             raise InvalidModelError(f"--input: expected names among {', '.join(names) or 'none'}, got '{name}'")
     return found
+
+
+def chosen_dims(options: Sequence[str], ports: Sequence[Port]) -> dict[str, int]:
+    """The sizes that --dim gives to symbolic dimensions. Raises ShapeError for a name that no input's shape has."""
+    dims = parse_dims(options)
+    known = dict.fromkeys(symbol for port in ports for dim in port.shape for symbol in _symbols(dim))
+    for name in dims:
+        if name not in known:
+            raise ShapeError(f"--dim: expected a dimension among {', '.join(known) or 'none'}, got '{name}'")
+    return dims
+
+
+def _symbols(dim: Any) -> Iterator[str]:
+    match dim:
+        case str():
+            yield dim
+        case [str(), left, right]:
+            yield from _symbols(left)
+            yield from _symbols(right)
+
+
+@contextmanager
+def made_up(inputs: Mapping[str, npt.NDArray[Any]], given: Mapping[str, npt.NDArray[Any]]) -> Iterator[None]:
+    """Adds to the error of a run that its inputs, or some of them, are made up: that may be all that is wrong."""
+    try:
+        yield
+    except WebDNNError as error:
+        drawn = [f"{name} {list(value.shape)}" for name, value in inputs.items() if name not in given]
+        if not drawn or isinstance(error, BackendError):
+            raise
+        hint = f"made up for this run: {', '.join(drawn)}; other sizes with --dim NAME=N, values with --input"
+        raise type(error)(f"{error} ({hint})") from None
 
 
 def seeded_inputs(

@@ -7,7 +7,7 @@ import json
 import time
 
 from webdnn_onnx.cli.fixing import parse_dims, parse_shapes
-from webdnn_onnx.cli.inputs import given_inputs, seeded_inputs
+from webdnn_onnx.cli.inputs import given_inputs, made_up, seeded_inputs
 from webdnn_onnx.cli.limits import index_limits
 from webdnn_onnx.cli.outputs import print_outputs, save_outputs, summaries
 from webdnn_onnx.cli.ports import ports_of
@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     given = given_inputs(arguments.input, [port.name for port in ports])
     inputs = seeded_inputs(ports, given, arguments.seed, limits=index_limits(graph))
     start = time.perf_counter()
-    outputs = Interpreter(graph, float64=arguments.float64, seed=arguments.seed).run(inputs)
+    with made_up(inputs, given):
+        outputs = Interpreter(graph, float64=arguments.float64, seed=arguments.seed).run(inputs)
     elapsed = 1000 * (time.perf_counter() - start)
     if arguments.output is not None:
         save_outputs(arguments.output, outputs)

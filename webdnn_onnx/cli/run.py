@@ -7,7 +7,7 @@ import json
 import statistics
 
 from webdnn_onnx.cli.bundle import read_manifest
-from webdnn_onnx.cli.inputs import given_inputs, seeded_inputs
+from webdnn_onnx.cli.inputs import chosen_dims, given_inputs, made_up, seeded_inputs
 from webdnn_onnx.cli.outputs import print_outputs, run_facts, save_outputs, summaries
 from webdnn_onnx.cli.session import open_from
 from webdnn_onnx.report.units import format_ms
@@ -19,8 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the bundle; print or save its outputs."""
     manifest = read_manifest(arguments.bundle)
     given = given_inputs(arguments.input, [port.name for port in manifest.inputs])
-    inputs = seeded_inputs(manifest.inputs, given, arguments.seed)
-    with open_from(arguments) as engine:
+    dims = chosen_dims(arguments.dim, manifest.inputs)
+    inputs = seeded_inputs(manifest.inputs, given, arguments.seed, dims)
+    with open_from(arguments) as engine, made_up(inputs, given):
         outputs, info = engine.run(
             arguments.bundle, arguments.backend, inputs, repeat=arguments.repeat, timeout=arguments.timeout
         )
