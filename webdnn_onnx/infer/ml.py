@@ -10,6 +10,7 @@ from webdnn_onnx.dtypes import DType
 from webdnn_onnx.graph import MapType, SequenceType, Shape, TensorType, Type
 from webdnn_onnx.infer.call import Call
 from webdnn_onnx.infer.registry import rule, shape_rule
+from webdnn_onnx.symbolic import product
 
 __all__: list[str] = []
 
@@ -35,10 +36,9 @@ def _label_type(call: Call, *names: str) -> DType:
 
 @shape_rule("ArrayFeatureExtractor", domain=_ML)
 def array_feature_extractor(call: Call) -> list[Shape]:
-    """The last axis at the given positions."""
+    """The last axis at the given positions, however they are arranged."""
     shape = call.at_least(0, 1)
-    picked = call.shape(1)
-    return [(*(shape[:-1] or (1,)), picked[-1] if picked else 1)]
+    return [(*(shape[:-1] or (1,)), product(call.shape(1)))]
 
 
 @shape_rule("Binarizer", domain=_ML)

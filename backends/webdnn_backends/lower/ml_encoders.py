@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from webdnn_backends.ir import build
-from webdnn_backends.ir.build import apply, cast, const, select
+from webdnn_backends.ir.build import apply, cast, const, floor_div, floor_mod, select
 from webdnn_backends.ir.loops import Const, Expr, ReduceOp
 from webdnn_backends.ir.scalars import Op, compute_type
 from webdnn_backends.lower.context import Indices, NodeContext
@@ -25,10 +25,15 @@ __all__: list[str] = []
 
 @lowering("ArrayFeatureExtractor", domain=DOMAIN)
 def _array_feature_extractor(context: NodeContext) -> None:
-    rank, last = context.rank(0), context.rank(1)
+    rank, sizes = context.rank(0), context.shape(1)
 
     def body(i: Indices) -> Expr:
-        at = cast(DType.INT32, context.element(1, [Const(0)] * (last - 1) + [i[-1]] if last else []))
+        place: list[Expr] = []
+        rest = i[-1]
+        for size in reversed(sizes[1:]):
+            place.append(floor_mod(rest, build.dim(size)))
+            rest = floor_div(rest, build.dim(size))
+        at = cast(DType.INT32, context.element(1, [rest, *reversed(place)] if sizes else []))
         return context.element(0, [*(i[:-1] if rank > 1 else ()), at])
 
     context.emit(body)
