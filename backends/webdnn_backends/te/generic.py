@@ -25,6 +25,7 @@ from webdnn_backends.ir.loops import (
     Expr,
     If,
     Kernel,
+    Lane,
     Load,
     Local,
     Loop,
@@ -317,21 +318,62 @@ class _Scheduler:
         initial: Expr = identity(expr.op, expr.type)
         accumulator = Var(name, expr.type, lanes)
         self.scopes[depth].statements.append(Local(name, expr.type, apply_lanes(initial, lanes), lanes=lanes))
-        opened = 0
-        for axis in expr.axes:
-            if axis.extent != 1:
-                self.scopes.append(_Scope(axis))
-                opened += 1
         ones: dict[str, Expr] = {axis.name: Const(0) for axis in expr.axes if axis.extent == 1}
         body = substitute(expr.body, ones)
-        self._combine(expr.op, accumulator, body)
-        for _ in range(opened):
+        axes = [axis for axis in expr.axes if axis.extent != 1]
+        lane = axes[-1] if axes and self._sums_by_vectors(axes[-1], expr, body) else None
+        quarters = Var(f"{name}_lanes", expr.type, 4)
+        if lane:
+            self.scopes[depth].statements.append(Local(quarters.name, expr.type, apply_lanes(initial, 4), lanes=4))
+        opened = axes[:-1] if lane else axes
+        for axis in opened:
+            self.scopes.append(_Scope(axis))
+        if lane:
+            self._combine_by_vectors(expr.op, accumulator, quarters, body, lane)
+        else:
+            self._combine(expr.op, accumulator, body)
+        for _ in opened:
             scope = self.scopes.pop()
             assert scope.axis is not None, "a reduction's scope has an axis"
-            self.scopes[-1].statements.append(
-                Loop(scope.axis.name, build.dim(scope.axis.extent), tuple(scope.statements))
-            )
+            self._append(Loop(scope.axis.name, build.dim(scope.axis.extent), tuple(scope.statements)))
+        if lane:
+            first, second, third, fourth = (Lane(quarters, k) for k in range(4))
+            total = combine(expr.op, combine(expr.op, first, second), combine(expr.op, third, fourth))
+            self._append(Assign(name, combine(expr.op, accumulator, total)))
         return self._remember(self.scopes[depth], expr, accumulator)
+
+    def _sums_by_vectors(self, axis: Axis, expr: Reduce, body: Expr) -> bool:
+        """Whether a reduction of single elements goes four at a time along its last axis: what depends on the axis lies
+        side by side."""
+        if self.options.lanes != 4 or self.options.parallel or self.lane is not None or expr.type is not Scalar.F32:
+            return False
+        if isinstance(axis.extent, int) and axis.extent < _FEWEST_REDUCED:
+            return False
+        for part in subexpressions(body):
+            if axis.name not in free_variables(part) or isinstance(part, Var):
+                continue
+            if isinstance(part, Reduce | Select) or part.type in (Scalar.I64, Scalar.U64, Scalar.F64):
+                return False
+            if isinstance(part, Load):
+                found = strides(IndexAlgebra({}).to_dim(part.index), (axis.name,))
+                if part.type is not Scalar.F32 or found is None or found[axis.name] != 1:
+                    return False
+        return axis.name in free_variables(body)
+
+    def _combine_by_vectors(self, op: ReduceOp, accumulator: Var, quarters: Var, body: Expr, axis: Axis) -> None:
+        """Add the terms along an axis, whole vectors to the lanes, what is left to the accumulator."""
+        whole = build.dim(axis.extent // 4)
+        start = build.mul(whole, 4)
+        with self._open(Axis(axis.name, axis.extent // 4)) as scope:
+            self.lane = axis
+            self._combine(op, quarters, body)
+            self.lane = None
+        self._append(Loop(axis.name, whole, tuple(scope.statements), LoopKind.SERIAL, Const(0), 4))
+        if not (isinstance(axis.extent, int) and axis.extent % 4 == 0):
+            with self._open(axis) as scope:
+                self._combine(op, accumulator, body)
+            rest = build.sub(build.dim(axis.extent), start)
+            self._append(Loop(axis.name, rest, tuple(scope.statements), LoopKind.SERIAL, start))
 
     def _combine(self, op: ReduceOp, accumulator: Var, body: Expr) -> None:
         """Add one term; a guarded term is skipped where its condition fails and its other value changes nothing."""
@@ -432,6 +474,9 @@ class _Scheduler:
             return map_children(expr, lambda part: visit(part, counts))
         return Vector(tuple(self._scalar_lane(expr, k) for k in range(4)))
 
+
+_FEWEST_REDUCED = 8
+"""Elements of a reduction by vectors: fewer take longer to bring together."""
 
 _VECTOR_CASTS = (DType.FLOAT32, DType.INT32, DType.UINT32, DType.BOOL)
 
