@@ -54,9 +54,10 @@ _ROUND: dict[str, Callable[[Array], Array]] = {
 def taps(sampling: Sampling, x: Array, size: int, scale: float) -> tuple[npt.NDArray[np.int32], Array]:
     """Input positions and weights of every output position, each [outputs, taps]."""
     if sampling.mode == "nearest":
-        # Before version 11: the sample before, or after where the axis shrinks.
+        # Positions are rounded as float32. Before version 11: to the sample before, or after where the axis shrinks.
         simple = "ceil" if scale < 1 else "floor"
-        rounded = _ROUND[simple if sampling.nearest == "simple" else sampling.nearest](x.astype(np.float32))
+        single = x.astype(np.float32).astype(np.float64)
+        rounded = _ROUND[simple if sampling.nearest == "simple" else sampling.nearest](single)
         nearest = np.clip(rounded, 0, size - 1).astype(np.int32)
         return nearest[:, None], np.ones((len(x), 1))
     stretch = min(scale, 1.0) if sampling.antialias else 1.0

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from webdnn_backends.ir import build
-from webdnn_backends.ir.build import add, apply, const
+from webdnn_backends.ir.build import add, apply
 from webdnn_backends.ir.loops import (
     Access,
     Apply,
@@ -41,16 +41,18 @@ from webdnn_backends.ir.loops import (
     Vector,
     subexpressions,
 )
-from webdnn_backends.ir.rewrite import free_variables, map_children, rewrite, substitute
+from webdnn_backends.ir.rewrite import free_variables, map_children, replaced, rewrite, substitute
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.te.access import position
 from webdnn_backends.te.implementation import ScheduleContext
+from webdnn_backends.te.merge import merge_axes
 from webdnn_backends.te.naming import stage_name
 from webdnn_backends.te.parameters import parameters_of
+from webdnn_backends.te.reductions import apply_lanes, combine, identity
 from webdnn_backends.te.simplify import IndexAlgebra, simplify, strides
 from webdnn_backends.te.tensors import Call, Stage
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.symbolic import Dim, product, symbol
+from webdnn_onnx.symbolic import Dim, product
 
 __all__ = ["GenericOptions", "generic"]
 
@@ -92,6 +94,7 @@ class _Scheduler:
         self.registers = 0
         self.lane: Axis | None = None
         self.floor = 0
+        self.kept: tuple[Reduce, Expr] | None = None
 
     def run(self) -> Call:
         axes = self._ordered_axes()
@@ -100,13 +103,14 @@ class _Scheduler:
         body = substitute(body, ones)
         target = position(self.context, self.stage.output, [ones.get(axis.name, axis.var) for axis in self.stage.axes])
         target = simplify(target, tuple(axes))
-        axes, body, target = _merge_axes([axis for axis in axes if axis.extent != 1], body, target)
+        axes, body, target = merge_axes([axis for axis in axes if axis.extent != 1], body, target)
         bound = {axis.name for axis in axes}
         values = parameters_of([axis.extent for axis in axes], [body, target], bound)
         statements = self._loops([values.axis(axis) for axis in axes], values.expr(body), values.expr(target))
+        access = Access.READ_WRITE if self.kept else Access.WRITE
         buffers = (
             *(BufferParameter(new, self.context.tensors[old].dtype, Access.READ) for old, new in self.buffers.items()),
-            BufferParameter("out", self.output.dtype, Access.WRITE),
+            BufferParameter("out", self.output.dtype, access),
         )
         kernel = Kernel(stage_name(self.stage, self.context), buffers, values.names, tuple(statements))
         return Call(kernel, (*self.buffers, self.stage.output), values.sizes, self.stage.source)
@@ -130,6 +134,7 @@ class _Scheduler:
     # loops
 
     def _loops(self, axes: list[Axis], body: Expr, target: Expr) -> list[Stmt]:
+        body = self._keep(axes, body, target)
         lane = axes[-1] if axes and self._vectorises(axes[-1], body, target) and self._pays(axes, body) else None
         self.scopes = [_Scope(None)]
         for axis in axes[:-1] if lane else axes:
@@ -146,6 +151,27 @@ class _Scheduler:
         else:
             self._vector_loop(lane, body, target)
         return self._close(axes)
+
+    def _keep(self, axes: list[Axis], body: Expr, target: Expr) -> Expr:
+        """The body without the terms of a reduction along the last axis that it repeats, such as the exponentials of a
+        softmax: the reduction leaves them in the output."""
+        if self.options.parallel or not axes or self.output.dtype is not DType.FLOAT32:
+            return body
+        name = axes[-1].name
+        stride = strides(IndexAlgebra({}).to_dim(target), (name,))
+        if stride is None or stride[name] != 1:
+            return body
+        for part in subexpressions(body):
+            if not isinstance(part, Reduce) or len(part.axes) != 1 or part.axes[0].extent != axes[-1].extent:
+                continue
+            if not any(isinstance(inner, Apply) and inner.op in _COSTLY for inner in subexpressions(part.body)):
+                continue
+            load = Load("out", target, Scalar.F32)
+            found = replaced(body, substitute(part.body, {part.axes[0].name: axes[-1].var}), load)
+            if found != body and name not in free_variables(part):
+                self.kept = part, substitute(target, {name: part.axes[0].var})
+                return found
+        return body
 
     def _shallowest(self) -> int:
         """The outermost scope that values may be hoisted to: further out they would end the nest of parallel loops."""
@@ -328,10 +354,11 @@ class _Scheduler:
         opened = axes[:-1] if lane else axes
         for axis in opened:
             self.scopes.append(_Scope(axis))
+        keep = self.kept[1] if self.kept and self.kept[0] == expr else None
         if lane:
-            self._combine_by_vectors(expr.op, accumulator, quarters, body, lane)
+            self._combine_by_vectors(expr.op, accumulator, quarters, body, lane, keep)
         else:
-            self._combine(expr.op, accumulator, body)
+            self._combine(expr.op, accumulator, body, keep)
         for _ in opened:
             scope = self.scopes.pop()
             assert scope.axis is not None, "a reduction's scope has an axis"
@@ -360,24 +387,32 @@ class _Scheduler:
                     return False
         return axis.name in free_variables(body)
 
-    def _combine_by_vectors(self, op: ReduceOp, accumulator: Var, quarters: Var, body: Expr, axis: Axis) -> None:
+    def _combine_by_vectors(
+        self, op: ReduceOp, accumulator: Var, quarters: Var, body: Expr, axis: Axis, keep: Expr | None
+    ) -> None:
         """Add the terms along an axis, whole vectors to the lanes, what is left to the accumulator."""
         whole = build.dim(axis.extent // 4)
         start = build.mul(whole, 4)
         with self._open(Axis(axis.name, axis.extent // 4)) as scope:
             self.lane = axis
-            self._combine(op, quarters, body)
+            self._combine(op, quarters, body, keep)
             self.lane = None
         self._append(Loop(axis.name, whole, tuple(scope.statements), LoopKind.SERIAL, Const(0), 4))
         if not (isinstance(axis.extent, int) and axis.extent % 4 == 0):
             with self._open(axis) as scope:
-                self._combine(op, accumulator, body)
+                self._combine(op, accumulator, body, keep)
             rest = build.sub(build.dim(axis.extent), start)
             self._append(Loop(axis.name, rest, tuple(scope.statements), LoopKind.SERIAL, start))
 
-    def _combine(self, op: ReduceOp, accumulator: Var, body: Expr) -> None:
-        """Add one term; a guarded term is skipped where its condition fails and its other value changes nothing."""
+    def _combine(self, op: ReduceOp, accumulator: Var, body: Expr, keep: Expr | None) -> None:
+        """Add one term; a guarded term is skipped where its condition fails and its other value changes nothing. keep:
+        the place in the output that the term is left at."""
         neutral = identity(op, accumulator.type)
+        if keep is not None:
+            value = self._register(body, self._value(body), len(self.scopes) - 1)
+            self._append(Store("out", keep, value))
+            self._append(Assign(accumulator.name, combine(op, accumulator, value)))
+            return
         if isinstance(body, Select) and body.false == neutral and op is not ReduceOp.PROD:
             condition = self._visit(body.condition, {})
             if condition.lanes == 1:
@@ -475,47 +510,13 @@ class _Scheduler:
         return Vector(tuple(self._scalar_lane(expr, k) for k in range(4)))
 
 
+_COSTLY = frozenset({Op.EXP, Op.LOG, Op.POW, Op.TANH, Op.SIN, Op.COS, Op.ERF})
+"""What takes longer than to write a value and read it again."""
+
 _FEWEST_REDUCED = 8
 """Elements of a reduction by vectors: fewer take longer to bring together."""
 
 _VECTOR_CASTS = (DType.FLOAT32, DType.INT32, DType.UINT32, DType.BOOL)
-
-
-def apply_lanes(value: Expr, lanes: int) -> Expr:
-    """A scalar in as many lanes as asked."""
-    return value if lanes == 1 else Vector((value,) * lanes)
-
-
-def identity(op: ReduceOp, type: Scalar) -> Const:
-    """What a reduction starts from."""
-    if op is ReduceOp.SUM:
-        return const(0, type)
-    if op is ReduceOp.PROD:
-        return const(1, type)
-    if op in (ReduceOp.ANY, ReduceOp.ALL):
-        return const(op is ReduceOp.ALL, Scalar.BOOL)
-    if type.is_float:
-        return const(float("-inf") if op is ReduceOp.MAX else float("inf"), type)
-    bits = type.bits
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if type.is_signed else (0, (1 << bits) - 1)
-    return const(low if op is ReduceOp.MAX else high, type)
-
-
-def combine(op: ReduceOp, accumulator: Expr, value: Expr) -> Expr:
-    """The accumulator with one more term."""
-    if op is ReduceOp.SUM and accumulator.type.is_float and isinstance(value, Apply) and value.op is Op.MUL:
-        return apply(Op.FMA, *value.args, accumulator)
-    return apply(_COMBINE[op], accumulator, value)
-
-
-_COMBINE = {
-    ReduceOp.SUM: Op.ADD,
-    ReduceOp.PROD: Op.MUL,
-    ReduceOp.MIN: Op.MIN,
-    ReduceOp.MAX: Op.MAX,
-    ReduceOp.ANY: Op.OR,
-    ReduceOp.ALL: Op.AND,
-}
 
 
 def _count(expr: Expr, counts: dict[Expr, int]) -> None:
@@ -541,51 +542,3 @@ def _is_index(expr: Expr) -> bool:
 
 def _guarded(expr: Expr) -> bool:
     return any(isinstance(part, Load) for part in subexpressions(expr))
-
-
-def _merge_axes(axes: list[Axis], body: Expr, target: Expr) -> tuple[list[Axis], Expr, Expr]:
-    """Neighbouring axes as one where all positions depend on them as on one flat index."""
-    position_ = len(axes) - 1
-    while position_ > 0:
-        merged = _merge(axes[position_ - 1], axes[position_], body, target)
-        if merged is not None:
-            body, target = merged
-            flat = Axis(axes[position_].name, axes[position_ - 1].extent * axes[position_].extent)
-            axes = [*axes[: position_ - 1], flat, *axes[position_ + 1 :]]
-        position_ -= 1
-    return axes, body, target
-
-
-def _merge(outer: Axis, inner: Axis, body: Expr, target: Expr) -> tuple[Expr, Expr] | None:
-    names = (outer.name, inner.name)
-
-    def flat(index: Expr) -> Expr | None:
-        algebra = IndexAlgebra({})
-        polynomial = algebra.to_dim(index)
-        if any(free_variables(part) & set(names) for part in algebra.opaque):
-            return None
-        factors = strides(polynomial, names)
-        if factors is None or factors[outer.name] != factors[inner.name] * inner.extent:
-            return None
-        rest = polynomial - symbol(outer.name) * factors[outer.name]
-        return algebra.to_expr(rest)
-
-    failed = False
-
-    def visit(part: Expr) -> Expr:
-        nonlocal failed
-        if failed:
-            return part
-        if isinstance(part, Load):
-            index = flat(part.index)
-            if index is None:
-                failed = True
-                return part
-            return Load(part.buffer, index, part.type)
-        if isinstance(part, Var) and part.name in names:
-            failed = True
-            return part
-        return map_children(part, visit)
-
-    changed, where = visit(body), flat(target)
-    return None if failed or where is None else (changed, where)

@@ -37,9 +37,9 @@ from webdnn_backends.ir.rewrite import free_variables, map_children, replaced, r
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.te.access import position
 from webdnn_backends.te.epilogue import Arguments, is_plain, split, stride, surface
-from webdnn_backends.te.generic import combine, identity
 from webdnn_backends.te.implementation import Implementation, ScheduleContext
 from webdnn_backends.te.naming import stage_name
+from webdnn_backends.te.reductions import combine, identity
 from webdnn_backends.te.simplify import simplify
 from webdnn_backends.te.tensors import Call, Stage, Tensor
 from webdnn_onnx.dtypes import DType
