@@ -36,8 +36,10 @@ def apply(op: Op, *args: Expr) -> Expr:
 
 def cast(to: DType, arg: Expr) -> Expr:
     """A conversion; none where a literal can be converted here or the full-width type is the same."""
-    if isinstance(arg, Const) and to in (DType.INT32, DType.INT64, DType.FLOAT64) and not isinstance(arg.value, float):
+    if isinstance(arg, Const) and to in (DType.INT64, DType.FLOAT64) and not isinstance(arg.value, float):
         return const(arg.value, Cast(to, arg).type)
+    if isinstance(arg, Const) and to is DType.INT32 and not isinstance(arg.value, float):
+        return const((int(arg.value) + (1 << 31)) % (1 << 32) - (1 << 31), Scalar.I32)
     if isinstance(arg, Const) and to is DType.UINT32 and not isinstance(arg.value, float):
         return const(int(arg.value) & 0xFFFFFFFF, Scalar.U32)
     result = Cast(to, arg)

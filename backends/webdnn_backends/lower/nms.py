@@ -77,7 +77,7 @@ def _limit(context: NodeContext) -> Expr:
     if not context.has(2):
         return Const(0)
     boxes = build.dim(context.shape(1)[2])
-    given = cast(DType.INT32, context.element(2, [0] * context.rank(2)))
+    given = cast(DType.INT32, at_most(context.element(2, [0] * context.rank(2)), (1 << 31) - 1))
     return build.select(less(given, 0), boxes, at_most(given, boxes))
 
 

@@ -52,6 +52,13 @@ def test_boxes_that_overlap_are_left_out(center: int, limit: int) -> None:
     agree("NonMaxSuppression", inputs, {"center_point_box": center})
 
 
+@pytest.mark.parametrize("constant", [(), (2,)])
+@pytest.mark.parametrize("limit", [2**63 - 1, 2**32 + 1, 2])
+def test_a_limit_of_64_bits_is_one(limit: int, constant: tuple[int, ...]) -> None:
+    boxes = np.array([[[0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]]], np.float32)
+    agree("NonMaxSuppression", [boxes, f32(1, 1, 3), np.array([limit], np.int64)], constant=constant)
+
+
 def test_no_limit_selects_no_box() -> None:
     agree("NonMaxSuppression", [np.ones((1, 2, 4), np.float32), f32(1, 1, 2)])
 
