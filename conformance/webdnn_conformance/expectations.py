@@ -4,6 +4,7 @@
     id = "onnx/node/bernoulli/"        # a prefix of case ids
     status = "xfail"                   # it runs and must fail; `skip`: it is not run
     reason = "why, and what would have to change"
+    engine = "node"                    # only in this engine; in every one unless given
 
 An entry that matches no case, and an `xfail` whose case passes, fail the run: the files only ever shrink.
 """
@@ -20,15 +21,17 @@ from webdnn_onnx.errors import InvalidModelError
 __all__ = ["Expectation", "Expectations", "load_expectations", "parse_expectations"]
 
 _STATUSES = ("skip", "xfail")
+_ENGINES = ("chromium", "node")
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """One entry of a backend's file."""
+    """One entry of a backend's file. engine: the only one that it holds for; "" for all."""
 
     id: str
     status: str
     reason: str
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,12 @@ class Expectations:
         ]
 
 
-def load_expectations(backend: str, folder: Path | None = None) -> Expectations:
-    """The entries of a backend in a folder, the package's own unless told otherwise; none where it has no file."""
+def load_expectations(backend: str, engine: str, folder: Path | None = None) -> Expectations:
+    """The entries of a backend that hold for an engine, from a folder, the package's own unless told otherwise; none
+    where it has no file."""
     path = (folder or Path(__file__).with_name("expectations")) / f"{backend}.toml"
-    return parse_expectations(backend, path.read_text(), str(path)) if path.is_file() else Expectations(backend)
+    found = parse_expectations(backend, path.read_text(), str(path)) if path.is_file() else Expectations(backend)
+    return Expectations(backend, tuple(entry for entry in found.entries if entry.engine in ("", engine)))
 
 
 def parse_expectations(backend: str, text: str, where: str = "expectations") -> Expectations:
@@ -77,9 +82,12 @@ def parse_expectations(backend: str, text: str, where: str = "expectations") -> 
             raise InvalidModelError(
                 f"{where}: {entry['id']}: status: expected {' or '.join(_STATUSES)}, got {entry['status']!r}"
             )
+        engine = entry.get("engine", "")
+        if engine not in ("", *_ENGINES):
+            raise InvalidModelError(f"{where}: {entry['id']}: engine: expected {' or '.join(_ENGINES)}, got {engine!r}")
         if entry["id"] in _ids(entries):
             raise InvalidModelError(f"{where}: {entry['id']}: expected one entry, got two")
-        entries.append(Expectation(entry["id"], entry["status"], entry["reason"]))
+        entries.append(Expectation(entry["id"], entry["status"], entry["reason"], engine))
     return Expectations(backend, tuple(entries))
 
 

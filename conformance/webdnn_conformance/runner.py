@@ -58,7 +58,9 @@ def run_conformance(
     from webdnn_conformance.expectations import load_expectations
 
     run = Run(options.backends, options.engine)
-    run.expectations = {name: load_expectations(name, options.expectations) for name in options.backends}
+    run.expectations = {
+        name: load_expectations(name, options.engine, options.expectations) for name in options.backends
+    }
     start = time.monotonic()
     results = run_in_processes(work, options, jobs) if jobs else run_in_place(work, options)
     try:

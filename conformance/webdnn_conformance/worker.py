@@ -52,7 +52,7 @@ class Worker:
     def __init__(self, options: Options, number: int = 0) -> None:
         self.options = options
         self.expectations: Mapping[str, Expectations] = {
-            name: load_expectations(name, options.expectations) for name in options.backends
+            name: load_expectations(name, options.engine, options.expectations) for name in options.backends
         }
         self._details = DetailWriter(options.details, number) if options.details else None
         self._opened: Engine | None = None

@@ -77,7 +77,19 @@ def test_an_expected_failure_that_fails_is_no_failure(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("backend", ["js", "wasm", "webgpu"])
 def test_the_package_s_own_files_are_read(backend: str) -> None:
-    assert load_expectations(backend).backend == backend
+    assert load_expectations(backend, "chromium").backend == backend
+
+
+def test_an_entry_may_hold_for_one_engine(tmp_path: Path) -> None:
+    text = ENTRY.format(id="a/", status="skip") + ENTRY.format(id="b/", status="skip") + 'engine = "node"\n'
+    (tmp_path / "js.toml").write_text(text)
+    entries = {engine: load_expectations("js", engine, tmp_path).entries for engine in ("chromium", "node")}
+    assert {engine: [entry.id for entry in found] for engine, found in entries.items()} == {
+        "chromium": ["a/"],
+        "node": ["a/", "b/"],
+    }
+    with pytest.raises(InvalidModelError, match="engine: expected chromium or node, got 'safari'"):
+        parse_expectations("js", ENTRY.format(id="a/", status="skip") + 'engine = "safari"\n')
 
 
 def test_a_file_whose_entries_are_no_list_is_refused() -> None:
