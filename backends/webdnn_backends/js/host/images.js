@@ -1,11 +1,12 @@
 // ImageDecoder. BMP, PNG, portable and plain TIFF images are read here, in a page and in Node alike; JPEG by the
-// decoder in jpeg.js; what else the browser can decode (WebP, AVIF, ...) is left to it.
+// decoder in jpeg.js and JPEG 2000 by the one in jpeg2000.js; what else the browser can decode (WebP, AVIF, ...) is left
+// to it.
 
 /** Pixels of an encoded image as uint8 [height, width, channels]; an empty one where nothing can read it. */
 export async function image_decoder([stream], { format }) {
   const bytes = stream.data;
   let image = null;
-  for (const reader of [readBmp, readPortable, readPng, readTiff, readJpeg, readByBrowser]) {
+  for (const reader of [readBmp, readPortable, readPng, readTiff, readJpeg, readJpeg2000, readByBrowser]) {
     try {
       image ??= await reader(bytes);
     } catch {
