@@ -32,7 +32,7 @@ def _slice(context: NodeContext) -> None:
         steps = context.integers(4) if context.has(4) else ()
         fixed = axes is not None and steps is not None and all(isinstance(item, int) for item in (*axes, *steps))
         starts = context.integers(1) if fixed else None
-    if starts is None:
+    if starts is None or context.state.unknown_sizes(context.node.outputs[0]):
         _planned(context)
         return
     first: list[Expr] = [Const(0)] * rank

@@ -164,6 +164,8 @@ class _Scheduler:
         for part in subexpressions(body):
             if not isinstance(part, Reduce) or len(part.axes) != 1 or part.axes[0].extent != axes[-1].extent:
                 continue
+            if part.body.type is not Scalar.F32:
+                continue
             if not any(isinstance(inner, Apply) and inner.op in _COSTLY for inner in subexpressions(part.body)):
                 continue
             load = Load("out", target, Scalar.F32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests.backends.te.compiled import compiled, model, random, run
 from webdnn_backends.ir.show import show
@@ -67,3 +67,20 @@ def test_terms_that_the_output_repeats_along_another_axis_are_not_kept() -> None
     content = model(nodes, {"x": [8, 8]}, ["y"], {"axes": np.array([1])})
     expected = np.exp(x) / np.exp(x).sum(1)
     np.testing.assert_allclose(run(content, {"x": x}, "vector")[0], expected, rtol=1e-5)
+
+
+def test_only_float32_terms_are_kept() -> None:
+    nodes = [
+        helper.make_node("Exp", ["x"], ["e"]),
+        helper.make_node("IsInf", ["e"], ["i"]),
+        helper.make_node("Cast", ["i"], ["c"], to=TensorProto.INT32),
+        helper.make_node("ReduceMax", ["c", "axes"], ["m"]),
+        helper.make_node("Add", ["c", "m"], ["s"]),
+        helper.make_node("Cast", ["s"], ["y"], to=TensorProto.FLOAT),
+    ]
+    x = random(3, 16)
+    x[1, 5] = 1000
+    content = model(nodes, {"x": [3, 16]}, ["y"], {"axes": np.array([1])})
+    infinite = (x > 100).astype(np.float32)
+    for target in ("scalar", "vector"):
+        np.testing.assert_array_equal(run(content, {"x": x}, target)[0], infinite + infinite.max(1, keepdims=True))
