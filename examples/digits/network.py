@@ -6,6 +6,7 @@ and fills `gradients`, in the order of `parameters`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ __all__ = ["BatchNorm", "Convolution", "Dense", "Flatten", "Layer", "MaxPool", "
 Array = npt.NDArray[np.float32]
 
 
-class Layer:
+class Layer(ABC):
     """A step of the network; without parameters unless it sets them."""
 
     training = False
@@ -25,11 +26,13 @@ class Layer:
         self.parameters: list[Array] = []
         self.gradients: list[Array] = []
 
+    @abstractmethod
     def forward(self, x: Array) -> Array:
-        raise NotImplementedError
+        """The step's output."""
 
+    @abstractmethod
     def backward(self, gradient: Array) -> Array:
-        raise NotImplementedError
+        """The gradient of the step's input, by that of its output."""
 
 
 class Convolution(Layer):

@@ -40,7 +40,7 @@ def missing_versions() -> tuple[str, ...]:
 
 def missing_contrib() -> tuple[str, ...]:
     """The operators of com.microsoft that onnxruntime computes on a CPU and the reference does not."""
-    import onnxruntime.capi.onnxruntime_pybind11_state as runtime  # pyright: ignore[reportMissingImports]
+    import onnxruntime.capi.onnxruntime_pybind11_state as runtime  # pyright: ignore[reportMissingImports]  # a compiled module without stubs
 
     kernels = {
         kernel.op_name

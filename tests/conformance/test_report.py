@@ -193,7 +193,7 @@ def test_the_cases_run_again_in_the_visitor_s_browser(page: Path, browser: Any) 
 
     posted: list[bytes] = []
     with Server({"/": page}) as server:
-        server.routes["/"] = lambda body: posted.append(body) or b""  # type: ignore[func-returns-value]
+        server.routes["/"] = lambda body: posted.append(body) or b""  # type: ignore[func-returns-value]  # append returns None
         tab = browser.tab(f"{server.url}/run/index.html")
         tab.wait_for("document.body.dataset.ready === 'true'")
         tab.click("#start")

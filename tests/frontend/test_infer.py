@@ -184,4 +184,4 @@ def test_specialize_by_dimension_and_by_shape() -> None:
 )
 def test_specialize_refuses(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ShapeError, match=message):
-        specialize(graph_with_symbols(), **arguments)  # type: ignore[arg-type]
+        specialize(graph_with_symbols(), **arguments)  # type: ignore[arg-type]  # keyword arguments of two types

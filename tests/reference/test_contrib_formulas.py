@@ -110,7 +110,7 @@ def test_quantized_embedding_agrees_with_onnxruntime(segments: bool) -> None:
     scales = [np.array(value, np.float32) for value in (0.02, 0.03, 0.01, 0.02, 0.01)]
     zeros = [np.array(value, np.uint8) for value in (10, 20, 5, 3, 60)]
     if not segments:
-        tables[2], scales[2], zeros[2] = None, None, None  # type: ignore[call-overload]
+        tables[2], scales[2], zeros[2] = None, None, None  # type: ignore[call-overload]  # absent inputs among arrays
     mask = np.array([[1, 1, 0], [1, 1, 1]], np.int32)
     inputs = [ids, ids % 2 if segments else None, *tables, gamma, beta, mask, *scales, *zeros]
     agree("QEmbedLayerNormalization", inputs, opset=1, domain=MS, outputs=(1, 6), rtol=1e-4, atol=1e-4)

@@ -63,9 +63,9 @@ def save_outputs(path: Path, outputs: Mapping[str, RunValue]) -> None:
             try:
                 np.savez(stream, **arrays)
                 os.chmod(stream.name, 0o644)  # noqa: PTH101  # the name is a str
-                os.replace(stream.name, path)  # noqa: PTH105
+                os.replace(stream.name, path)  # noqa: PTH105  # the name is a str
             except BaseException:
-                os.unlink(stream.name)  # noqa: PTH108
+                os.unlink(stream.name)  # noqa: PTH108  # the name is a str
                 raise
     except OSError as error:
         raise OutputError(f"{path}: cannot write the outputs: {error.strerror or error}") from error

@@ -153,7 +153,7 @@ def _evaluate(call: Call) -> None:
             return
         if not (kind.dtype.is_integer or kind.dtype.is_float or kind.dtype.value == "bool"):
             return
-        if not all(isinstance(dim, int) for dim in kind.shape) or product(kind.shape) > ELEMENTS_LIMIT:  # type: ignore[operator]
+        if not all(isinstance(dim, int) for dim in kind.shape) or product(kind.shape) > ELEMENTS_LIMIT:  # type: ignore[operator]  # all are numbers here
             return
         shapes.append(kind.shape)
     try:

@@ -59,7 +59,7 @@ def top_k(call: Call) -> list[Shape]:
     shape = call.at_least(0, 1)
     axis = call.axis(call.number("axis", -1), len(shape))
     k: Dim | None = call.number("k", 0) if call.opset < 10 else call.scalar(1)
-    if isinstance(k, int) and isinstance(shape[axis], int) and k > shape[axis]:  # type: ignore[operator]
+    if isinstance(k, int) and isinstance(shape[axis], int) and k > shape[axis]:  # type: ignore[operator]  # a number, as was asked before
         raise call.shape_error("k", f"at most {shape[axis]}", str(k))
     result = (*shape[:axis], call.fresh(axis) if k is None else k, *shape[axis + 1 :])
     return [result, result]

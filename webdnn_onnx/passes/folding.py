@@ -57,10 +57,10 @@ def _from_elements(graph: Graph, name: str, elements: tuple[Any, ...] | None) ->
         return None
     if not (kind.dtype.is_integer or kind.dtype is DType.BOOL) or not all(isinstance(item, int) for item in elements):
         return None
-    if not all(isinstance(dim, int) for dim in kind.shape) or math.prod(map(int, kind.shape)) != len(elements):  # type: ignore[arg-type]
+    if not all(isinstance(dim, int) for dim in kind.shape) or math.prod(map(int, kind.shape)) != len(elements):  # type: ignore[arg-type]  # numbers, as was asked before
         return None
     try:
-        return np.array(elements, dtype=kind.dtype.numpy).reshape(kind.shape)  # type: ignore[arg-type]
+        return np.array(elements, dtype=kind.dtype.numpy).reshape(kind.shape)  # type: ignore[arg-type]  # numbers, as was asked before
     except OverflowError:
         return None
 

@@ -43,7 +43,7 @@ def _fuse(graph: Graph, view: View, log: Log) -> Graph:
         own = node.attributes.get("pads") or (0,) * (2 * count)
         assert isinstance(own, tuple), "pads are a list"
         added = (*padding[2 : 2 + count], *padding[4 + count :])
-        pads = tuple(int(left) + int(right) for left, right in zip(own, added, strict=True))  # type: ignore[arg-type]
+        pads = tuple(int(left) + int(right) for left, right in zip(own, added, strict=True))  # type: ignore[arg-type]  # INTS attributes
         attributes = {name: value for name, value in node.attributes.items() if name != "auto_pad"} | {"pads": pads}
         inputs = (pad.input(0), *node.inputs[1:])
         replaced[id(node)] = replace(node, inputs=inputs, attributes=attributes, source=merge_sources(pad, node))
@@ -86,6 +86,6 @@ def _reason(node: Node, pad: Node, view: View) -> str:
 def _pads(pad: Node, view: View) -> tuple[int, ...] | None:
     given = pad.attributes.get("pads") or pad.attributes.get("paddings")
     if isinstance(given, tuple):
-        return tuple(int(size) for size in given)  # type: ignore[arg-type]
+        return tuple(int(size) for size in given)  # type: ignore[arg-type]  # INTS attributes
     array = view.constant(pad.input(1)) if pad.input(1) and not pad.input(3) else None
     return None if array is None else tuple(int(size) for size in array.reshape(-1))

@@ -178,6 +178,6 @@ def _is_transpose(node: Node) -> bool:
 def _order(node: Node, view: View) -> tuple[int, ...] | None:
     order = node.attributes.get("perm")
     if isinstance(order, tuple):
-        return tuple(int(axis) for axis in order)  # type: ignore[arg-type]
+        return tuple(int(axis) for axis in order)  # type: ignore[arg-type]  # an INTS attribute
     shape = view.shape(node.input(0))
     return None if shape is None else tuple(reversed(range(len(shape))))

@@ -74,7 +74,7 @@ def _attention(context: NodeContext) -> None:
     softcap = context.attribute("softcap", 0.0)
     capped = raw
     if softcap:
-        body: Callable[[Indices], Expr] = lambda i: softcapped(context.read(raw.tensor, i), softcap)  # noqa: E731
+        body: Callable[[Indices], Expr] = lambda i: softcapped(context.read(raw.tensor, i), softcap)  # noqa: E731  # a def would be three lines for one
         capped = Scores(context.temporary(wide_dtype(context.dtype(0)), raw.shape, body), raw.shape)
     biased = _biased(context, capped, q, k)
     precision = context.node.attributes.get("softmax_precision")
@@ -185,7 +185,7 @@ def _modified(context: NodeContext, scores: Scores, name: str) -> Scores:
     if not isinstance(body, Graph):
         if to.bits >= wide.bits:
             return scores
-        narrow: Callable[[Indices], Expr] = lambda i: in_precision(to, context.read(scores.tensor, i))  # noqa: E731
+        narrow: Callable[[Indices], Expr] = lambda i: in_precision(to, context.read(scores.tensor, i))  # noqa: E731  # a def would be three lines for one
         return Scores(context.temporary(wide, scores.shape, narrow), scores.shape)
     batch, heads, group, queries, keys = scores.shape
     flat: Shape = (batch, heads * group, queries, keys)

@@ -127,9 +127,9 @@ def _group_query_attention(context: NodeContext) -> None:
     sink: Callable[[Indices], Expr] | None = None
     scalar = compute_type(wide(context.dtype(0)))
     if context.has(11):
-        sink = lambda i: as_type(scalar, context.element(11, [raw.head(i)]))  # noqa: E731
+        sink = lambda i: as_type(scalar, context.element(11, [raw.head(i)]))  # noqa: E731  # one of three short choices
     elif context.attribute("smooth_softmax", -1) == 1:
-        sink = lambda _: build.const(0, scalar)  # noqa: E731
+        sink = lambda _: build.const(0, scalar)  # noqa: E731  # one of three short choices
     weights = probabilities(context, scores, sink=sink)
 
     def counted(i: Indices, value: Expr) -> Expr:

@@ -56,7 +56,7 @@ def _moe(context: NodeContext) -> None:
         if not context.has(index):
             return None
         bias = index + 1 if context.has(index + 1) else None
-        weight: Weight = lambda e, n, k: context.element(index, [e, n, k])  # noqa: E731
+        weight: Weight = lambda e, n, k: context.element(index, [e, n, k])  # noqa: E731  # typed by its name
         return _Layer(weight, context.shape(index)[1], bias)
 
     _mixture(context, layer(2), layer(4), layer(6), None)

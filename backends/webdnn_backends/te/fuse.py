@@ -358,5 +358,5 @@ def canonical(body: Expr) -> Expr:
 def _renamed(part: Reduce, names: dict[str, str]) -> Reduce:
     values: dict[str, Expr] = {old: Var(new) for old, new in names.items()}
     axes = tuple(Axis(names[axis.name], axis.extent) for axis in part.axes)
-    change: Callable[[Expr], Expr] = lambda expr: substitute(expr, values)  # noqa: E731
+    change: Callable[[Expr], Expr] = lambda expr: substitute(expr, values)  # noqa: E731  # one of two short choices
     return Reduce(part.op, axes, change(part.body))

@@ -99,7 +99,7 @@ BROKEN = {
 @pytest.mark.parametrize("message", BROKEN, ids=lambda message: message.replace(" ", "_"))
 def test_broken_kernel_is_refused(message: str) -> None:
     with pytest.raises(ValueError, match="kernel probe") as raised:
-        verify(kernel(BROKEN[message]))  # type: ignore[arg-type]
+        verify(kernel(BROKEN[message]))  # type: ignore[arg-type]  # broken on purpose
     assert message in str(raised.value)
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_js import needs_node, run
 
+from tests.backends.scheduled import GENERIC, Array, model, normal
 from webdnn_backends.ir.build import f32
 from webdnn_backends.ir.interpret import interpret
 from webdnn_backends.ir.loops import (
@@ -38,35 +38,13 @@ from webdnn_backends.js.dialect import emit
 from webdnn_backends.js.innermost import tightened
 from webdnn_backends.js.sums import with_double_sums
 from webdnn_backends.js.target import TARGET
-from webdnn_backends.te.compile import CompiledProgram, Target, compile_program
-from webdnn_backends.te.fuse import Policy
+from webdnn_backends.te.compile import CompiledProgram, compile_program
 from webdnn_backends.te.run import run_compiled
 from webdnn_backends.te.tensors import Call
 from webdnn_backends.wasm.target import TARGET as WASM
 from webdnn_onnx.convert import prepare
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.symbolic import evaluate
-
-Array = npt.NDArray[Any]
-GENERIC = Target("generic", Policy(tensors=16))
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def model(
-    nodes: Sequence[Any], inputs: Mapping[str, Sequence[int | str]], output: Sequence[int | str], **weights: Array
-) -> bytes:
-    graph = helper.make_graph(
-        list(nodes),
-        "graph",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, output)],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    return bytes(proto.SerializeToString())
 
 
 def probes(program: CompiledProgram, inputs: Mapping[str, Array]) -> list[Probe]:

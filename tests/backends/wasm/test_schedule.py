@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from webdnn_backends.te.compile import CompiledProgram, Target, compile_program
-from webdnn_backends.te.fuse import Policy
+from tests.backends.scheduled import GENERIC, Array, model, normal
+from webdnn_backends.te.compile import CompiledProgram, compile_program
 from webdnn_backends.te.run import run_compiled
 from webdnn_backends.te.tensors import Call
 from webdnn_backends.wasm.dialect import is_parallel
@@ -20,28 +19,7 @@ from webdnn_backends.wasm.target import TARGET, parallel_extent
 from webdnn_onnx.convert import prepare
 from webdnn_onnx.symbolic import evaluate
 
-Array = npt.NDArray[Any]
 Run = Callable[..., None]
-GENERIC = Target("generic", Policy(tensors=16))
-RNG = np.random.default_rng(0)
-
-
-def normal(*shape: int) -> Array:
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-def model(
-    nodes: Sequence[Any], inputs: Mapping[str, Sequence[int | str]], output: Sequence[int | str], **weights: Array
-) -> bytes:
-    graph = helper.make_graph(
-        list(nodes),
-        "graph",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, output)],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    return bytes(proto.SerializeToString())
 
 
 def execute(run: Run, program: CompiledProgram, inputs: Mapping[str, Array], relaxed: bool) -> Array:

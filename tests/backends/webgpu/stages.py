@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
-import numpy.typing as npt
-from onnx import TensorProto, helper, numpy_helper
 
+from tests.backends.scheduled import GENERIC, Array
 from webdnn_backends.ir.loops import Access, LoopKind
 from webdnn_backends.ir.probes import Probe
 from webdnn_backends.ir.statements import walk
-from webdnn_backends.te.compile import CompiledProgram, Target, compile_program
-from webdnn_backends.te.fuse import Policy
+from webdnn_backends.te.compile import CompiledProgram, compile_program
 from webdnn_backends.te.run import run_compiled
 from webdnn_backends.te.tensors import Call
 from webdnn_backends.webgpu.target import TARGET
 from webdnn_onnx.convert import prepare
 from webdnn_onnx.symbolic import evaluate
 
-Array = npt.NDArray[Any]
 RunProbes = Callable[..., dict[str, dict[str, Array]]]
-GENERIC = Target("generic", Policy(tensors=16))
-RNG = np.random.default_rng(0)
-
-
-def normal(*shape: int) -> Array:
-    return RNG.normal(size=shape).astype(np.float32)
-
-
-def model(
-    nodes: Sequence[Any], inputs: Mapping[str, Sequence[int | str]], output: Sequence[int | str], **weights: Array
-) -> bytes:
-    graph = helper.make_graph(
-        list(nodes),
-        "graph",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, output)],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    return bytes(proto.SerializeToString())
 
 
 def scheduled(call: Call, compiled: CompiledProgram) -> bool:

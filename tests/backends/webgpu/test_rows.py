@@ -15,7 +15,9 @@ from webdnn_backends.webgpu.target import TARGET
 from webdnn_onnx.convert import prepare
 
 sys.path.insert(0, str(Path(__file__).parent))
-from stages import RunProbes, agree, model, normal, on_device
+from stages import RunProbes, agree, on_device
+
+from tests.backends.scheduled import model, normal
 
 SOFTMAX: list[tuple[Sequence[int | str], tuple[int, ...], int]] = [
     ((3, 40), (3, 40), -1),

@@ -19,7 +19,9 @@ from webdnn_onnx.convert import prepare
 from webdnn_onnx.errors import LimitError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from stages import Array, RunProbes, agree, model, normal, on_device
+from stages import RunProbes, agree, on_device
+
+from tests.backends.scheduled import Array, model, normal
 
 CONVOLUTIONS: list[tuple[dict[str, Any], tuple[int, int, int, int], tuple[int, int, int, int], int]] = [
     ({}, (1, 3, 9, 8), (10, 3, 3, 3), 1),

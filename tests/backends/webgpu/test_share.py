@@ -23,7 +23,9 @@ from webdnn_onnx.dtypes import DType
 from webdnn_reference import Interpreter
 
 sys.path.insert(0, str(Path(__file__).parent))
-from stages import RunProbes, model, normal, on_device
+from stages import RunProbes, on_device
+
+from tests.backends.scheduled import model, normal
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
@@ -89,9 +91,9 @@ def test_kernels_without_independent_loops_stay_as_they_are() -> None:
 
 def test_many_parallel_iterations_stay_as_they_are() -> None:
     loop = Loop("j", Const(64), (_STORE,), LoopKind.INDEPENDENT)
-    assert shared(_kernel(4096, loop)).body[0].kind is LoopKind.PARALLEL  # type: ignore[union-attr]
+    assert shared(_kernel(4096, loop)).body[0].kind is LoopKind.PARALLEL  # type: ignore[union-attr]  # a loop
     changed = verify(shared(_kernel(4095, loop)))
-    assert changed.body[0].kind is LoopKind.WORKGROUP_X  # type: ignore[union-attr]
+    assert changed.body[0].kind is LoopKind.WORKGROUP_X  # type: ignore[union-attr]  # a loop
 
 
 def test_a_store_outside_of_the_independent_loops_keeps_them_together() -> None:

@@ -22,7 +22,9 @@ from webdnn_backends.webgpu.target import TARGET
 from webdnn_onnx.convert import prepare
 
 sys.path.insert(0, str(Path(__file__).parent))
-from stages import GENERIC, RunProbes, model, normal, on_device
+from stages import RunProbes, on_device
+
+from tests.backends.scheduled import GENERIC, model, normal
 
 EAGER = replace(TARGET, options=GenericOptions(lanes=4, parallel=True, iterations=1))
 
