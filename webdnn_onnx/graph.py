@@ -150,7 +150,7 @@ class Node:
         for attribute in self.attributes.values():
             if isinstance(attribute, Graph):
                 found.append(attribute)
-            elif isinstance(attribute, tuple):
+            elif isinstance(attribute, tuple) and attribute and isinstance(attribute[0], Graph):
                 found.extend(item for item in attribute if isinstance(item, Graph))
         return tuple(found)
 

@@ -13,6 +13,9 @@ from webdnn_onnx.errors import InvalidModelError
 __all__ = ["NodeChecker"]
 
 
+_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
+
 class NodeChecker:
     """Asks onnx.checker about each node whose operator onnx knows; other operators and control flow pass."""
 
@@ -24,7 +27,7 @@ class NodeChecker:
 
     def check(self, node: NodeProto, domain: str, where: str) -> None:
         """Raises InvalidModelError for a node that its schema does not allow."""
-        if any(attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for attribute in node.attribute):
+        if any(attribute.type in _GRAPHS for attribute in node.attribute):
             return
         if not _has_schema(node.op_type, self._opsets[domain], domain):
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,7 @@ _OPSET_IMPORTS_SINCE = 3
 _DEFAULTS_SINCE = 4
 
 
-@dataclass(frozen=True)
-class _BoundAttribute:
+class _BoundAttribute(NamedTuple):
     """An attribute and the scope that its graphs and references are read in."""
 
     proto: AttributeProto
@@ -161,7 +160,7 @@ class GraphReader:
         where = describe_node(
             proto.op_type, proto.name or next(iter(proto.output), ""), scope.opsets.get(domain), domain
         )
-        attributes = self._bind(proto, scope, where)
+        attributes = self._bind(proto, scope, where) if proto.attribute else {}
         function = self._functions.get((domain, proto.op_type, proto.overload))
         if function is not None:
             self._call(function, proto, attributes, scope, parts, where)
@@ -181,7 +180,7 @@ class GraphReader:
             )
         if not scope.calls:
             self._checker.check(proto, domain, where)
-        source = scope.path + (proto.name or f"{proto.op_type}:{next((name for name in proto.output if name), '')}")
+        label = proto.name or f"{proto.op_type}:{next(filter(None, proto.output), '')}"
         parts.nodes.append(
             Node(
                 op=proto.op_type,
@@ -191,19 +190,21 @@ class GraphReader:
                 domain=domain,
                 opset=scope.opsets[domain],
                 name=scope.path + proto.name if proto.name else "",
-                source=(source,),
+                source=(scope.path + label,),
             )
         )
 
     def _bind(self, proto: NodeProto, scope: _Scope, where: str) -> dict[str, _BoundAttribute]:
         """The node's attributes, references to attributes of the enclosing function resolved."""
-        _expect_distinct([attribute.name for attribute in proto.attribute], f"{where}: attributes")
         bound: dict[str, _BoundAttribute] = {}
         for attribute in proto.attribute:
-            if not attribute.ref_attr_name:
+            reference = attribute.ref_attr_name
+            if not reference:
                 bound[attribute.name] = _BoundAttribute(attribute, scope)
-            elif attribute.ref_attr_name in scope.attributes:
-                bound[attribute.name] = scope.attributes[attribute.ref_attr_name]
+            elif reference in scope.attributes:
+                bound[attribute.name] = scope.attributes[reference]
+        if len(bound) < len(proto.attribute):
+            _expect_distinct([attribute.name for attribute in proto.attribute], f"{where}: attributes")
         return bound
 
     def _call(
@@ -331,11 +332,9 @@ def _opset_imports(entries: Iterable[onnx.OperatorSetIdProto], ir_version: int) 
 
 
 def _expect_distinct(names: Sequence[str], where: str) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise InvalidModelError(f"{where}: expected distinct names, got '{name}' twice")
-        seen.add(name)
+    if len(set(names)) < len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise InvalidModelError(f"{where}: expected distinct names, got '{twice}' twice")
 
 
 def _text(data: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 
-from onnx import GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto
 
 from webdnn_onnx.errors import InvalidModelError, describe_node
 
@@ -18,6 +18,8 @@ def sort_nodes(nodes: Sequence[NodeProto], where: str) -> list[NodeProto]:
     Raises InvalidModelError for a cycle, naming a node on it.
     """
     producer = {output: index for index, node in enumerate(nodes) for output in node.output if output}
+    if all(producer.get(name, -1) < index for index, node in enumerate(nodes) for name in _reads(node)):
+        return list(nodes)
     needs: list[set[int]] = []
     followers: list[list[int]] = [[] for _ in nodes]
     for index, node in enumerate(nodes):
@@ -56,10 +58,12 @@ def _on_cycle(needs: Sequence[set[int]]) -> int:
 def _reads(node: NodeProto) -> Iterator[str]:
     yield from node.input
     for attribute in node.attribute:
-        if attribute.HasField("g"):
+        kind = attribute.type
+        if kind == AttributeProto.GRAPH:
             yield from _free_names(attribute.g)
-        for graph in attribute.graphs:
-            yield from _free_names(graph)
+        elif kind == AttributeProto.GRAPHS:
+            for graph in attribute.graphs:
+                yield from _free_names(graph)
 
 
 def _free_names(graph: GraphProto) -> set[str]:

@@ -5,6 +5,7 @@ Spec: https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -19,6 +20,15 @@ from webdnn_onnx.errors import DTypeError, InvalidModelError
 __all__ = ["TensorReader"]
 
 Array = npt.NDArray[Any]
+
+_FIELDS = {
+    DType.FLOAT32: "float_data",
+    DType.FLOAT64: "double_data",
+    DType.INT32: "int32_data",
+    DType.INT64: "int64_data",
+    DType.UINT64: "uint64_data",
+}
+"""Where elements lie that are not raw, for the types whose elements are written as they are."""
 
 
 class TensorReader:
@@ -36,18 +46,25 @@ class TensorReader:
         label = name or tensor.name
         dtype = _dtype(tensor.data_type, label)
         shape = tuple(tensor.dims)
-        if any(size < 0 for size in shape):
+        if min(shape, default=0) < 0:
             raise InvalidModelError(f"tensor '{label}': dimensions: expected none below 0, got {list(shape)}")
         if tensor.data_location == TensorProto.EXTERNAL:
             return self._external(tensor, label, dtype, shape)
         if dtype is DType.STRING:
             return _strings(tensor, label, shape)
-        expected = dtype.storage_bytes(math.prod(shape))
-        if tensor.HasField("raw_data") and len(tensor.raw_data) != expected:
-            raise InvalidModelError(
-                f"tensor '{label}': {dtype.value}{list(shape)}: expected {expected} bytes, got {len(tensor.raw_data)}"
-            )
+        if tensor.HasField("raw_data"):
+            data = tensor.raw_data
+            expected = dtype.storage_bytes(math.prod(shape))
+            if len(data) != expected:
+                raise InvalidModelError(
+                    f"tensor '{label}': {dtype.value}{list(shape)}: expected {expected} bytes, got {len(data)}"
+                )
+            if dtype.bits >= 8:
+                array: Array = np.frombuffer(data, _stored(dtype)).reshape(shape)
+                return array
         try:
+            if dtype in _FIELDS:
+                return np.array(getattr(tensor, _FIELDS[dtype]), dtype.numpy).reshape(shape)
             return np.asarray(numpy_helper.to_array(tensor)).reshape(shape)
         except (ValueError, TypeError) as error:
             raise InvalidModelError(
@@ -108,9 +125,7 @@ class TensorReader:
             return np.asarray(numpy_helper.to_array(packed)).reshape(shape)
         if expected == 0:
             return np.zeros(shape, dtype.numpy)
-        # The file is little-endian; ml_dtypes types have no byte order of their own.
-        stored = dtype.numpy.newbyteorder("<") if dtype.numpy.isbuiltin == 1 else dtype.numpy
-        array: Array = np.ndarray(shape, stored, buffer=data, offset=offset)
+        array: Array = np.ndarray(shape, _stored(dtype), buffer=data, offset=offset)
         return array
 
     def _file(self, location: str, label: str) -> npt.NDArray[np.uint8]:
@@ -147,6 +162,12 @@ def _dtype(number: int, label: str) -> DType:
         return DType.from_onnx(number)
     except DTypeError as error:
         raise InvalidModelError(f"tensor '{label}': {error}") from None
+
+
+@functools.cache
+def _stored(dtype: DType) -> np.dtype[Any]:
+    """How a file stores elements of 8 bits or more: little-endian; ml_dtypes types have no byte order of their own."""
+    return dtype.numpy.newbyteorder("<") if dtype.numpy.isbuiltin == 1 else dtype.numpy
 
 
 def _strings(tensor: TensorProto, label: str, shape: tuple[int, ...]) -> Array:

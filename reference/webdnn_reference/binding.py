@@ -9,7 +9,7 @@ import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from webdnn_onnx.errors import InvalidModelError, describe_node
 from webdnn_onnx.graph import Node
@@ -26,8 +26,7 @@ assert ops.__name__  # the import is for its effect
 _IGNORED_BEFORE_6 = frozenset({"consumed_inputs"})
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(NamedTuple):
     """A call that only lacks its inputs."""
 
     function: Operator
@@ -62,11 +61,10 @@ def bind(node: Node) -> Bound:
     """
     function = OPERATORS.get(node.op, node.opset, node.domain, node.name)
     signature = _signature(function)
-    attributes = {
-        name: value
-        for name, value in node.attributes.items()
-        if not (name in _IGNORED_BEFORE_6 and node.opset < 6 and name not in signature.attributes)
-    }
+    attributes = dict(node.attributes)
+    if node.opset < 6:
+        for name in _IGNORED_BEFORE_6 - signature.attributes:
+            attributes.pop(name, None)
     if not signature.accepts_any:
         for name in attributes:
             if name not in signature.attributes:

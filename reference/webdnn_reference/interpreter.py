@@ -21,6 +21,10 @@ from webdnn_reference.values import as_input, as_value, check_declared
 
 __all__ = ["Interpreter", "Observer", "evaluate_node"]
 
+# glibc gives every block above a threshold fresh pages of zeros, which cost more than most operators on them take. The
+# threshold grows to the size of a block that is freed, up to 32 MiB.
+np.empty((32 << 20) - (1 << 16), np.uint8)
+
 Observer: TypeAlias = Callable[[str, Any], None]
 """Called with the name and value of every node output, as it is computed."""
 

@@ -44,7 +44,7 @@ def plan_graph(graph: Graph, outputs: tuple[str, ...] | None = None) -> Plan:
     """
     wanted = tuple(value.name for value in graph.outputs) if outputs is None else outputs
     nodes = list(graph.nodes) if outputs is None else _needed(graph, set(wanted))
-    reads = [tuple(dict.fromkeys(_reads(node))) for node in nodes]
+    reads = [dict.fromkeys(_reads(node)) for node in nodes]
     last_reader: dict[str, int] = {}
     for index, names in enumerate(reads):
         for name in names:
