@@ -62,7 +62,9 @@ def relu(X: Array) -> Array:
 
     X: float or signed integer -> same shape and dtype.   Spec: https://onnx.ai/onnx/operators/onnx__Relu.html#relu-14
     """
-    return narrow(np.maximum(widen(X), 0), X)
+    x = widen(X)
+    y = np.zeros_like(x)  # NumPy vectorises the maximum of two arrays, not that of an array and a number
+    return narrow(np.maximum(x, y, out=y), X)
 
 
 @op("LeakyRelu", since=(1, 6, 16))
