@@ -232,3 +232,41 @@ def test_long_integers_are_rounded_once(target: DType, source: type) -> None:
     if source is np.int64:
         negative = run("Cast", -x, opset=19, to=target.onnx).astype(np.float64)
         np.testing.assert_array_equal(negative, -got)
+
+
+@pytest.mark.parametrize(
+    ("source", "value", "expected"),
+    [
+        (np.float32, 2**24, "16777216"),
+        (np.float32, 1e7, "10000000"),
+        (np.float32, 1e-4, "0.0001"),
+        (np.float32, 123456789, "123456790"),
+        (np.float32, 1e16, "1e+16"),
+        (np.float32, 0.3 - 0.2, "0.1"),
+        (np.float32, 1 / 3, "0.33333334"),
+        (np.float64, 1e15, "1000000000000000"),
+        (np.float64, 1 / 3, "0.3333333333333333"),
+        (np.float64, 9.9e-5, "9.9e-05"),
+        (np.float64, 5e-324, "5e-324"),
+        (np.float16, 0.1, "0.099975586"),
+        (np.float32, -0.0, "-0"),
+    ],
+)
+def test_numbers_become_the_shortest_text_without_an_exponent_up_to_1e16(
+    source: type, value: float, expected: str
+) -> None:
+    assert run("Cast", np.array([value], source), opset=13, to=DType.STRING.onnx).tolist() == [expected]
+
+
+@pytest.mark.parametrize("text", ["1_000", "\u0663", "0x10", "1,5", "1 2", "1f", "", "."])
+@pytest.mark.parametrize("target", [DType.FLOAT32, DType.INT64], ids=lambda dtype: dtype.value)
+def test_only_decimals_are_numbers(text: str, target: DType) -> None:
+    with pytest.raises(InvalidModelError, match="expected strings that are numbers"):
+        run("Cast", np.array([text], object), opset=13, to=target.onnx)
+
+
+def test_spellings_of_numbers() -> None:
+    x = np.array([" +1. ", ".5", "1E8", "-infinity", "+INF", "nan"], object)
+    np.testing.assert_array_equal(
+        run("Cast", x, opset=13, to=DType.FLOAT32.onnx), np.array([1, 0.5, 1e8, -np.inf, np.inf, NAN], np.float32)
+    )

@@ -137,8 +137,7 @@ def _cast(context: NodeContext) -> None:
     )
     # Narrow types are widened by a kernel, so that the host function knows four of them only.
     plain = context.temporary(storage, context.shape(0), lambda i: cast(storage, context.element(0, i)))
-    digits = {DType.FLOAT16: 11, DType.BFLOAT16: 8}.get(source, 24)
-    context.host("string_format", {"kind": kind, "bits": digits}, inputs=(plain,))
+    context.host("string_format", {"kind": kind}, inputs=(plain,))
 
 
 @lowering("StringConcat", since=20)

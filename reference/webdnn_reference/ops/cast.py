@@ -2,12 +2,13 @@
 
 Numbers are converted as the table of the Cast specification says. What it leaves open: floats outside the range of
 an integer type are truncated and wrapped, NaN becomes 0; numbers become the shortest strings that read back as the
-same value ("1", "0.1", "1e+20", "NaN", "-INF"), bools "1" and "0"; a string that is to become an integer may be
-written as a real number and is truncated.
+same value, those narrower than float32 as float32 ("1", "0.1", "1e+20", "NaN", "-INF"), bools "1" and "0"; a string
+that is to become an integer may be written as a real number and is truncated.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from onnx import TensorProto
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, InvalidModelError
-from webdnn_reference.numeric import ORACLE_FLOATS, Array, is_float, is_integer, widen, widen_integer, wrap
+from webdnn_reference.numeric import ORACLE_FLOATS, Array, is_float, is_integer, limits, widen, widen_integer, wrap
 from webdnn_reference.registry import Context, op
 
 __all__ = [
@@ -30,6 +31,12 @@ __all__ = [
     "convert",
 ]
 
+_FLOAT32_EXACT = 1 << 24
+"""The magnitude up to which float32 holds every integer."""
+
+_NOT_FINITE = {"nan": "NaN", "inf": "INF", "-inf": "-INF"}
+
+_NUMBER = re.compile(r"\s*[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf(inity)?|nan)\s*", re.ASCII | re.IGNORECASE)
 _FLOAT8_MAX = {
     DType.FLOAT8E4M3FN: 448.0,
     DType.FLOAT8E4M3FNUZ: 240.0,
@@ -66,6 +73,8 @@ def _real(x: Array) -> Array:
     if is_float(x):
         return x
     whole = widen_integer(x)
+    if whole.itemsize < 4 or not whole.size or (whole.max() <= _FLOAT32_EXACT and whole.min() >= -_FLOAT32_EXACT):
+        return whole.astype(np.float32)
     if whole.dtype in (np.int64, np.uint64):
         # float64 has 53 bits: what is longer is made odd there, so that the next rounding sees that something was lost.
         low = whole & whole.dtype.type(0x7FF)
@@ -94,7 +103,15 @@ def _to_odd_float32(x: Array) -> Array:
 def _to_integers(x: Array, to: DType) -> Array:
     if not is_float(x):
         return wrap(x, to.numpy)
-    whole = np.trunc(widen(x))
+    real = widen(x)
+    least, greatest = limits(to.numpy)
+    if real.size and real.min() >= least and real.max() < min(greatest + 1, 1 << 63):
+        if to.bits < 8:
+            real = real.astype(np.int8)
+        return real.astype(to.numpy)
+    if real.size and real.min() >= -(1 << 31) and real.max() < 1 << 31:
+        return wrap(real.astype(np.int32), to.numpy)
+    whole = np.trunc(real)
     if to is DType.UINT64:
         positive = np.where(whole >= 2.0**63, whole, 0).astype(np.uint64)
         return np.where(
@@ -135,26 +152,33 @@ def _to_exponents(x: Array, saturate: bool, round_mode: str) -> Array:
 
 
 def _to_strings(x: Array) -> Array:
-    values = widen(widen_integer(x))
+    values = widen(widen_integer(x)).reshape(-1)
     result = np.empty(x.shape, np.object_)
-    result.reshape(-1)[:] = [_spelled(value) for value in values.reshape(-1)]
+    if values.dtype.kind == "f":
+        # The float64 nearest to the shortest text of a float32 has that same text, and no NumPy version changes it.
+        numbers = values.tolist() if values.dtype == np.float64 else map(float, map(str, values))
+        result.reshape(-1)[:] = [_spelled(text) for text in map(repr, numbers)]
+    else:
+        result.reshape(-1)[:] = list(map(str, values.astype(np.uint8) if values.dtype == np.bool_ else values.tolist()))
     return result
 
 
-def _spelled(value: Any) -> str:
-    if isinstance(value, np.floating) and not np.isfinite(value):
-        return "NaN" if np.isnan(value) else "INF" if value > 0 else "-INF"
-    if isinstance(value, np.bool_):
-        return str(int(value))
-    return str(value).removesuffix(".0")
+def _spelled(text: str) -> str:
+    return _NOT_FINITE.get(text) or text.removesuffix(".0")
 
 
 def _from_strings(x: Array, to: DType) -> Array:
     """Numbers that are exact for the target: int64 or uint64 for integers, float64 otherwise."""
     exact = np.dtype(np.uint64 if to is DType.UINT64 else np.int64 if to.is_integer else np.float64)
-    result = np.empty(x.shape, exact)
-    result.reshape(-1)[:] = [_parsed(text, exact) for text in x.reshape(-1)]
-    return result
+    texts = x.reshape(-1).tolist()
+    for text in texts:
+        if _NUMBER.fullmatch(text) is None:
+            raise InvalidModelError(f"input: expected strings that are numbers, got {text!r}")
+    try:
+        plain = np.array(list(map(float if exact.kind == "f" else int, texts)), exact)
+    except (ValueError, OverflowError):  # something to be truncated or wrapped, or no number
+        plain = np.array([_parsed(text, exact) for text in texts], exact)
+    return plain.reshape(x.shape)
 
 
 def _parsed(text: str, exact: np.dtype[Any]) -> int | float:

@@ -240,7 +240,7 @@ const numberOf = (text) => {
   const bare = trimmed.replace(/^[+-]/, "").toLowerCase();
   if (bare === "inf" || bare === "infinity") return sign * Infinity;
   if (bare === "nan") return NaN;
-  const number = trimmed === "" ? NaN : Number(trimmed);
+  const number = /^(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/.test(bare) ? Number(trimmed) : NaN;
   if (Number.isNaN(number)) throw new TypeError(`Cast: expected a number, got ${JSON.stringify(text)}`);
   return number;
 };
@@ -253,40 +253,39 @@ export function string_parse([input], { dtype }) {
   return [{ dtype, dims: input.dims, data: Kind.from(input.data, whole) }];
 }
 
-/** A float with so many significant bits, rounded to nearest. */
-const roundBits = (value, bits) => {
-  if (bits === 24) return Math.fround(value);
-  const scale = 2 ** (bits - 1 - Math.floor(Math.log2(Math.abs(value) || 1)));
-  return Math.round(value * scale) / scale;
+/** A number as a decimal of so many digits, halves to even. */
+const rounded = (value, precision) => {
+  const finer = value.toExponential(precision);
+  const toEven = /[02468]\.?5e/.test(finer) && Number(finer) === value;
+  return Number(toEven ? finer.replace("5e", "e") : value.toPrecision(precision));
 };
 
-/** The decimal with the fewest digits that reads back as a float of so many significant bits. */
-const fewestDigits = (value, bits) => {
+/** The decimal with the fewest digits that reads back as this float32. */
+const fewestDigits = (value) => {
   for (let precision = 1; precision < 9; precision++) {
-    const number = Number(value.toPrecision(precision));
-    if (roundBits(number, bits) === value) return number;
+    const number = rounded(value, precision);
+    if (Math.fround(number) === value) return number;
   }
-  return value;
+  return rounded(value, 9);
 };
 
 /** A float as the shortest text that reads back as the same value: 1, 0.1, 1e+20, NaN, -INF. */
-const floatText = (value, bits) => {
+const floatText = (value) => {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value < 0 ? "-INF" : "INF";
   if (Object.is(value, -0)) return "-0";
-  const number = bits < 53 ? fewestDigits(value, bits) : value;
-  const magnitude = Math.abs(number);
-  if (magnitude === 0 || (magnitude >= 1e-4 && magnitude < 1e16)) return String(number);
-  return number.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
+  const magnitude = Math.abs(value);
+  if (magnitude === 0 || (magnitude >= 1e-4 && magnitude < 1e16)) return String(value);
+  return value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
 };
 
-/** Numbers as strings. bits: how many significant ones a float has. */
-export function string_format([input], { kind, bits }) {
+/** Numbers as strings. */
+export function string_format([input], { kind }) {
   const text = {
     bool: (value) => (value ? "1" : "0"),
     integer: String,
-    float32: (value) => floatText(value, bits),
-    float64: (value) => floatText(value, 53),
+    float32: (value) => floatText(Number.isFinite(value) && value !== 0 ? fewestDigits(value) : value),
+    float64: floatText,
   }[kind];
   return [strings(input.dims, Array.from(input.data, (value) => text(value)))];
 }
