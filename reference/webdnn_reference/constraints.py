@@ -67,7 +67,19 @@ def constraints_of(op: str, opset: int, domain: str) -> Constraints | None:
             repeated = one
         else:
             formals.append(one)
-    return Constraints(tuple(formals), repeated, schema.min_input)
+    return Constraints(tuple(formals), repeated, _least(schema))
+
+
+def _least(schema: onnx.defs.OpSchema) -> int:
+    """How many inputs a call has at least. Absent ones at the end count for none, so the schema's own number, which
+    counts optional inputs in front of variadic ones that there may be none of, is too large."""
+    least = 0
+    for index, formal in enumerate(schema.inputs):
+        if formal.option == onnx.defs.OpSchema.FormalParameterOption.Single:
+            least = index + 1
+        elif formal.option == onnx.defs.OpSchema.FormalParameterOption.Variadic and formal.min_arity:
+            least = index + formal.min_arity
+    return least
 
 
 def check_inputs(constraints: Constraints, values: Sequence[Any], float64: bool) -> None:

@@ -181,3 +181,16 @@ def test_loop_whose_body_does_not_fit_is_refused() -> None:
     assert isinstance(model, onnx.ModelProto)
     with pytest.raises(InvalidModelError, match=r"Loop.*body: expected 4 inputs"):
         Interpreter(model).run({"n": np.array(1), "x": np.array(1, np.float32), "w": np.array(1, np.float32)})
+
+
+@pytest.mark.parametrize("opset", [11, 16, 25])
+def test_loop_that_carries_nothing_and_has_no_condition(opset: int) -> None:
+    text = """
+    g (int64 n, float[2] x) => (int64[k] squares, float[k, 2] xs) {
+      squares, xs = Loop(n, "") <body = b (int64 i, bool c_in) => (bool c_out, int64 square, float[2] y) {
+          c_out = Identity(c_in)  square = Mul(i, i)  y = Identity(x)
+        }>
+    }"""
+    got = run(text, {"n": np.array(3), "x": np.array([1, 2], np.float32)}, opset)
+    np.testing.assert_array_equal(got["squares"], [0, 1, 4])
+    np.testing.assert_array_equal(got["xs"], [[1, 2]] * 3)
