@@ -7,9 +7,11 @@ innermost loop runs four elements at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from webdnn_backends.ir import build
 from webdnn_backends.ir.build import add, apply
@@ -41,14 +43,16 @@ from webdnn_backends.ir.loops import (
     Vector,
     subexpressions,
 )
-from webdnn_backends.ir.rewrite import free_variables, map_children, replaced, rewrite, substitute
+from webdnn_backends.ir.rewrite import free_variables, map_children, replaced, rewrite, size, substitute
 from webdnn_backends.ir.scalars import Op, Scalar
 from webdnn_backends.te.access import position
 from webdnn_backends.te.implementation import ScheduleContext
 from webdnn_backends.te.merge import merge_axes
 from webdnn_backends.te.naming import stage_name
 from webdnn_backends.te.parameters import parameters_of
+from webdnn_backends.te.parts import count_parts, guarded, is_index, positions_of, work
 from webdnn_backends.te.reductions import apply_lanes, combine, identity
+from webdnn_backends.te.segments import segments
 from webdnn_backends.te.simplify import IndexAlgebra, simplify, strides
 from webdnn_backends.te.tensors import Call, Stage
 from webdnn_onnx.dtypes import DType
@@ -95,6 +99,7 @@ class _Scheduler:
         self.lane: Axis | None = None
         self.floor = 0
         self.kept: tuple[Reduce, Expr] | None = None
+        self.missing: dict[str, Var] = {}
 
     def run(self) -> Call:
         axes = self._ordered_axes()
@@ -149,7 +154,9 @@ class _Scheduler:
             self._store(body, target)
             self.lane = None
         else:
-            self._vector_loop(lane, body, target)
+            whole: list[tuple[int, Dim, Expr]] = [(0, lane.extent, body)]
+            for first, end, part in segments(body, lane, axes) or whole:
+                self._vector_loop(lane, first, end, part, target)
         return self._close(axes)
 
     def _keep(self, axes: list[Axis], body: Expr, target: Expr) -> Expr:
@@ -188,22 +195,31 @@ class _Scheduler:
             value = Splat(value)
         self.scopes[-1].statements.append(Store("out", target, value))
 
-    def _vector_loop(self, lane: Axis, body: Expr, target: Expr) -> None:
-        """The innermost loop four at a time, and what is left one at a time."""
-        extent = lane.extent
-        whole = build.dim(extent // 4)
-        start = build.mul(whole, 4)
-        if whole != Const(0):
-            with self._open(Axis(lane.name, extent // 4)) as scope:
-                self.lane = lane
-                self._store(body, target)
-                self.lane = None
-            self._append(Loop(lane.name, whole, tuple(scope.statements), LoopKind.SERIAL, Const(0), 4))
-        if not (isinstance(extent, int) and extent % 4 == 0):
-            with self._open(lane) as scope:
-                self._store(body, target)
-            rest = build.sub(build.dim(extent), start)
-            self._append(Loop(lane.name, rest, tuple(scope.statements), LoopKind.SERIAL, start))
+    def _vector_loop(self, lane: Axis, first: int, end: Dim, body: Expr, target: Expr) -> None:
+        """The innermost loop from `first` to `end` four at a time, and what is left: in one more vector that begins
+        earlier, or one at a time."""
+        extent = end - first
+        vectors = extent // 4
+        if vectors != 0:
+            self._vectors(lane, vectors, build.dim(first), body, target)
+        if isinstance(extent, int) and extent % 4 == 0:
+            return
+        if isinstance(extent, int) and extent > 4 and self.kept is None:
+            self._vectors(lane, 1, build.dim(end - 4), body, target)
+            return
+        with self._open(lane) as scope:
+            self._store(body, target)
+        start = build.dim(vectors * 4 + first)
+        rest = build.sub(build.dim(end), start)
+        self._append(Loop(lane.name, rest, tuple(scope.statements), LoopKind.SERIAL, start))
+
+    def _vectors(self, lane: Axis, count: Dim, start: Expr, body: Expr, target: Expr) -> None:
+        """So many vectors of the innermost loop."""
+        with self._open(Axis(lane.name, count)) as scope:
+            self.lane = lane
+            self._store(body, target)
+            self.lane = None
+        self._append(Loop(lane.name, build.dim(count), tuple(scope.statements), LoopKind.SERIAL, start, 4))
 
     def _append(self, statement: Stmt) -> None:
         self.scopes[-1].statements.append(statement)
@@ -248,7 +264,7 @@ class _Scheduler:
     def _value(self, expr: Expr) -> Expr:
         """The expression with reductions and repeated or invariant parts replaced by registers."""
         counts: dict[Expr, int] = {}
-        _count(expr, counts)
+        count_parts(expr, counts)
         return self._visit(expr, counts)
 
     def _visit(self, expr: Expr, counts: dict[Expr, int]) -> Expr:
@@ -260,8 +276,8 @@ class _Scheduler:
         if isinstance(expr, Var | Const):
             return self._lanes(expr)
         depth = max(self._depth(expr), min(self.floor, len(self.scopes) - 1))
-        hoisted = depth < len(self.scopes) - 1 and _work(expr) > 0 and not _is_index(expr)
-        shared = counts.get(expr, 0) > 1 and _work(expr) > 0 and not _is_index(expr)
+        hoisted = depth < len(self.scopes) - 1 and work(expr) > 0 and not is_index(expr)
+        shared = counts.get(expr, 0) > 1 and work(expr) > 0 and not is_index(expr)
         if isinstance(expr, Load):
             return self._load(expr)
         if isinstance(expr, Select):
@@ -271,8 +287,8 @@ class _Scheduler:
             if self.lane is None
             else self._vector(expr, counts)
         )
-        if (hoisted and not _guarded(expr)) or shared:
-            where = depth if hoisted and not _guarded(expr) else len(self.scopes) - 1
+        if (hoisted and not guarded(expr)) or shared:
+            where = depth if hoisted and not guarded(expr) else len(self.scopes) - 1
             return self._register(expr, built, where)
         return built
 
@@ -310,7 +326,7 @@ class _Scheduler:
     def _select(self, expr: Select, counts: dict[Expr, int]) -> Expr:
         """A choice; the branches are computed in place, since they may hold guarded loads."""
         condition = self._visit(expr.condition, counts)
-        if condition.lanes == 1 or not _guarded(expr):
+        if condition.lanes == 1 or not guarded(expr):
             branches = [self._inline_branch(part, counts) for part in (expr.true, expr.false)]
             return build.select(condition, *branches)
         return Vector(tuple(self._scalar_lane(expr, k) for k in range(4)))
@@ -353,18 +369,22 @@ class _Scheduler:
         quarters = Var(f"{name}_lanes", expr.type, 4)
         if lane:
             self.scopes[depth].statements.append(Local(quarters.name, expr.type, apply_lanes(initial, 4), lanes=4))
-        opened = axes[:-1] if lane else axes
+        keep = self.kept[1] if self.kept and self.kept[0] == expr else None
+        opened, terms = (axes[:-1], [body]) if lane else (axes, [body]) if keep else self._written_out(axes, body)
+        wide = quarters if lane else accumulator
+        missing = self._missing(expr, wide, depth)
         for axis in opened:
             self.scopes.append(_Scope(axis))
-        keep = self.kept[1] if self.kept and self.kept[0] == expr else None
         if lane:
             self._combine_by_vectors(expr.op, accumulator, quarters, body, lane, keep)
         else:
-            self._combine(expr.op, accumulator, body, keep)
+            self._combine(expr.op, accumulator, terms, keep)
         for _ in opened:
             scope = self.scopes.pop()
             assert scope.axis is not None, "a reduction's scope has an axis"
             self._append(Loop(scope.axis.name, build.dim(scope.axis.extent), tuple(scope.statements)))
+        if missing:
+            self._append(Assign(wide.name, Select(missing, Splat(build.const(math.nan, wide.type)), wide)))
         if lane:
             first, second, third, fourth = (Lane(quarters, k) for k in range(4))
             total = combine(expr.op, combine(expr.op, first, second), combine(expr.op, third, fourth))
@@ -397,35 +417,73 @@ class _Scheduler:
         start = build.mul(whole, 4)
         with self._open(Axis(axis.name, axis.extent // 4)) as scope:
             self.lane = axis
-            self._combine(op, quarters, body, keep)
+            self._combine(op, quarters, [body], keep)
             self.lane = None
         self._append(Loop(axis.name, whole, tuple(scope.statements), LoopKind.SERIAL, Const(0), 4))
         if not (isinstance(axis.extent, int) and axis.extent % 4 == 0):
             with self._open(axis) as scope:
-                self._combine(op, accumulator, body, keep)
+                self._combine(op, accumulator, [body], keep)
             rest = build.sub(build.dim(axis.extent), start)
             self._append(Loop(axis.name, rest, tuple(scope.statements), LoopKind.SERIAL, start))
 
-    def _combine(self, op: ReduceOp, accumulator: Var, body: Expr, keep: Expr | None) -> None:
-        """Add one term; a guarded term is skipped where its condition fails and its other value changes nothing. keep:
-        the place in the output that the term is left at."""
-        neutral = identity(op, accumulator.type)
-        if keep is not None:
-            value = self._register(body, self._value(body), len(self.scopes) - 1)
-            self._append(Store("out", keep, value))
+    def _missing(self, expr: Reduce, wide: Var, depth: int) -> Var | None:
+        """Where the least or greatest of floats is sought by vectors: a register for the lanes that had a NaN. To
+        compare without regard to them is one instruction instead of eight."""
+        if wide.lanes != 4 or self.options.parallel or expr.op not in (ReduceOp.MIN, ReduceOp.MAX):
+            return None
+        if expr.type is not Scalar.F32:
+            return None
+        found = self.missing[wide.name] = Var(f"{wide.name}_nan", Scalar.BOOL, 4)
+        self.scopes[depth].statements.append(Local(found.name, Scalar.BOOL, Splat(build.FALSE), lanes=4))
+        return found
+
+    def _add(self, op: ReduceOp, accumulator: Var, value: Expr) -> None:
+        """Combine one term with the accumulator."""
+        missing = self.missing.get(accumulator.name)
+        if missing is None:
             self._append(Assign(accumulator.name, combine(op, accumulator, value)))
             return
-        if isinstance(body, Select) and body.false == neutral and op is not ReduceOp.PROD:
-            condition = self._visit(body.condition, {})
-            if condition.lanes == 1:
-                self.scopes.append(_Scope(None))
-                value = self._value(body.true)
-                inner = self.scopes.pop()
-                term = Assign(accumulator.name, combine(op, accumulator, value))
-                self.scopes[-1].statements.append(If(condition, (*inner.statements, term)))
-                return
-        value = self._value(body)
-        self.scopes[-1].statements.append(Assign(accumulator.name, combine(op, accumulator, value)))
+        value = value if value.lanes == 4 else Splat(value)
+        order = (accumulator, value) if op is ReduceOp.MAX else (value, accumulator)
+        self._append(Assign(missing.name, Apply(Op.OR, (missing, Apply(Op.IS_NAN, (value,))))))
+        self._append(Assign(accumulator.name, Select(Apply(Op.LT, order), value, accumulator)))
+
+    def _written_out(self, axes: list[Axis], body: Expr) -> tuple[list[Axis], list[Expr]]:
+        """The axes of a reduction that remain loops, and the terms of the others, which are short."""
+        terms, left = [body], list(axes)
+        while self.options.lanes == 4 and not self.options.parallel and left:
+            axis = left[-1]
+            if not isinstance(axis.extent, int) or axis.extent * len(terms) * size(body) > _LARGEST_WRITTEN_OUT:
+                break
+            terms = [substitute(term, {axis.name: Const(k)}) for k in range(axis.extent) for term in terms]
+            left.pop()
+        return left, terms
+
+    def _combine(self, op: ReduceOp, accumulator: Var, terms: Sequence[Expr], keep: Expr | None) -> None:
+        """Add terms; a guarded term is skipped where its condition fails and its other value changes nothing. keep:
+        the place in the output that the only term is left at."""
+        if keep is not None:
+            (body,) = terms
+            value = self._register(body, self._value(body), len(self.scopes) - 1)
+            self._append(Store("out", keep, value))
+            self._add(op, accumulator, value)
+            return
+        neutral = None if op is ReduceOp.PROD else identity(op, accumulator.type)
+        guard: Callable[[Expr], Expr | None] = lambda term: (  # noqa: E731  # one of two short choices
+            term.condition if isinstance(term, Select) and term.false == neutral else None
+        )
+        for checked, group in groupby(terms, guard):
+            condition = None if checked is None else self._visit(checked, {})
+            if condition is None or condition.lanes != 1:
+                for term in group:
+                    self._add(op, accumulator, self._value(term))
+                continue
+            self.scopes.append(_Scope(None))
+            for term in group:
+                assert isinstance(term, Select), "guarded terms are choices"
+                self._add(op, accumulator, self._value(term.true))
+            inner = self.scopes.pop()
+            self._append(If(condition, tuple(inner.statements)))
 
     # lanes
 
@@ -438,10 +496,12 @@ class _Scheduler:
         stride = strides(algebra.to_dim(target), (lane.name,))
         if stride is None or stride[lane.name] != 1:
             return False
+        positions = positions_of(body)
         for part in subexpressions(body):
             if part.type in (Scalar.I64, Scalar.U64, Scalar.F64):
                 return False
-            if isinstance(part, Load) and part.type is not Scalar.F32 and lane.name in free_variables(part):
+            narrow = isinstance(part, Load) and part.type is not Scalar.F32 and part not in positions
+            if narrow and lane.name in free_variables(part):
                 return False
             if isinstance(part, Reduce) and lane.name in {axis.name for axis in part.axes}:
                 return False
@@ -456,7 +516,7 @@ class _Scheduler:
         if lane.extent % 4 != 0 or (isinstance(total, int) and total < 4 * self.options.iterations):
             return False
         for part in subexpressions(body):
-            if isinstance(part, Select) and lane.name in free_variables(part.condition) and _guarded(part):
+            if isinstance(part, Select) and lane.name in free_variables(part.condition) and guarded(part):
                 return False
             if isinstance(part, Load) and lane.name in free_variables(part.index):
                 found = strides(IndexAlgebra({}).to_dim(part.index), (lane.name,))
@@ -478,6 +538,10 @@ class _Scheduler:
         stride = strides(IndexAlgebra({}).to_dim(expr.index), (name,)) if simple else None
         if stride is not None and stride[name] == 1:
             return Load(expr.buffer, expr.index, expr.type, 4)
+        if stride is not None and stride[name] == 2 and expr.type is Scalar.F32 and not self.options.parallel:
+            # The second vector begins one earlier than it could, so that nothing behind the last element is read.
+            halves = Load(expr.buffer, expr.index, expr.type, 4), Load(expr.buffer, add(expr.index, 3), expr.type, 4)
+            return Vector((Lane(halves[0], 0), Lane(halves[0], 2), Lane(halves[1], 1), Lane(halves[1], 3)))
         return Vector(tuple(self._scalar_lane(expr, k) for k in range(4)))
 
     def _scalar_lane(self, expr: Expr, lane: int) -> Expr:
@@ -515,32 +579,10 @@ class _Scheduler:
 _COSTLY = frozenset({Op.EXP, Op.LOG, Op.POW, Op.TANH, Op.SIN, Op.COS, Op.ERF})
 """What takes longer than to write a value and read it again."""
 
+_LARGEST_WRITTEN_OUT = 250
+"""Nodes of the terms of a short reduction that are written out one after the other."""
+
 _FEWEST_REDUCED = 8
 """Elements of a reduction by vectors: fewer take longer to bring together."""
 
 _VECTOR_CASTS = (DType.FLOAT32, DType.INT32, DType.UINT32, DType.BOOL)
-
-
-def _count(expr: Expr, counts: dict[Expr, int]) -> None:
-    """How often each part is used, parts of repeated parts counted once, reductions not entered."""
-    counts[expr] = counts.get(expr, 0) + 1
-    if counts[expr] > 1 or isinstance(expr, Reduce):
-        return
-
-    def visit(part: Expr) -> Expr:
-        _count(part, counts)
-        return part
-
-    map_children(expr, visit)
-
-
-def _work(expr: Expr) -> int:
-    return 0 if isinstance(expr, Var | Const | Load | Vector) else 1
-
-
-def _is_index(expr: Expr) -> bool:
-    return expr.type is Scalar.I32 and isinstance(expr, Apply | Cast)
-
-
-def _guarded(expr: Expr) -> bool:
-    return any(isinstance(part, Load) for part in subexpressions(expr))

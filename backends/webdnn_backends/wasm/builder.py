@@ -202,6 +202,12 @@ class Builder(ValueTable):
         """Four scalars as one vector."""
         if all(arg is args[0] for arg in args):
             return self.splat(args[0], 4)
+        sources = list(dict.fromkeys(arg.args[0] for arg in args if arg.kind == "lane"))
+        if args[0].type.bits == 32 and len(sources) <= 2 and all(arg.kind == "lane" for arg in args):
+            lanes = tuple(4 * sources.index(arg.args[0]) + int(str(arg.payload)) for arg in args)
+            if lanes == (0, 1, 2, 3):
+                return sources[0]
+            return self.make("shuffle", lanes, (sources[0], sources[-1]), args[0].type, 4)
         return self.make("vector", None, args, args[0].type, 4)
 
     def splat(self, arg: Value, lanes: int) -> Value:

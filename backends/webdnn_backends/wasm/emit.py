@@ -204,6 +204,11 @@ class Emitter:
                     code.extend([("i32.const", 1), ("i32.and",)])
             case "vector":
                 self._vector(value, at)
+            case "shuffle":
+                assert isinstance(value.payload, tuple), "shuffles hold the number of each lane"
+                self._all(value.args, at)
+                lanes = (4 * int(str(lane)) + byte for lane in value.payload for byte in range(4))
+                code.append(("i8x16.shuffle", bytes(lanes)))
             case "call":
                 self._all(value.args, at)
                 code.append(("call", str(value.payload)))
@@ -216,6 +221,10 @@ class Emitter:
 
     def _operator(self, value: Value, at: int) -> None:
         op, type, code = value.payload, value.args[0].type, self.regions[at].code
+        if isinstance(op, str):
+            self._all(value.args, at)
+            code.append((op,))
+            return
         assert isinstance(op, Op), "operators hold an operator"
         if value.lanes == 4:
             self._all(value.args, at)

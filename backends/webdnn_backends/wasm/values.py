@@ -26,7 +26,8 @@ _MOST_TERMS = 24
 
 @dataclass(eq=False, slots=True)
 class Value:
-    """kind: const, local, load, sum, prod, op, cast, bitcast, select, splat, lane, vector, convert.
+    """kind: const, local, load, sum, prod, op, cast, bitcast, select, splat, lane, vector, shuffle,
+    convert.
 
     number: position in the table. level: the loop depth at which it is fixed. loads: whether computing it reads memory
     or calls a function. range: of a scalar I32, where known.
@@ -123,6 +124,12 @@ class ValueTable:
             return true if condition.constant else false
         if true is false:
             return true
+        if lanes == 4 and condition.payload is Op.LT and true.type is Scalar.F32:
+            # x < y ? y : x and y < x ? y : x are one instruction each, also where one is NaN
+            if condition.args == (false, true):
+                return self.make("op", "f32x4.pmax", (false, true), true.type, lanes)
+            if condition.args == (true, false):
+                return self.make("op", "f32x4.pmin", (false, true), true.type, lanes)
         bounds = None
         if true.range is not None and false.range is not None:
             bounds = (min(true.range[0], false.range[0]), max(true.range[1], false.range[1]))

@@ -228,3 +228,13 @@ def test_kernels_of_both_variants_have_equal_signatures() -> None:
         if plain is not None:
             same = replace(call.kernel, plain=None, body=())
             assert replace(plain, body=()) == same
+
+
+@pytest.mark.parametrize("attributes", [{"strides": [2, 2], "pads": [1] * 4}, {"pads": [1] * 4}, {"strides": [2, 2]}])
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_pooling(run: Run, op: str, attributes: dict[str, Any]) -> None:
+    x = normal(1, 3, 15, 22)
+    if op == "MaxPool":
+        x[0, 1, 7, 9] = np.nan
+    node = helper.make_node(op, ["x"], ["y"], kernel_shape=[3, 3], **attributes)
+    agree(run, model([node], {"x": x.shape}, ["a", "b", "c", "d"]), {"x": x}, fast=False)
