@@ -65,6 +65,12 @@ def test_split(attributes: dict[str, Any], parts: list[list[str]], counts: list[
     assert number.dtype == np.int64
 
 
+def test_split_at_white_space_leaves_none_at_the_end() -> None:
+    got, number = call("StringSplit", texts(" a b  c ", "\u2003 ", "d\xa0\x85e", "\x1ff\ufeff"), maxsplit=1)
+    assert got.tolist() == [["a", "b  c"], ["", ""], ["d", "e"], ["\x1ff\ufeff", ""]]
+    assert number.tolist() == [2, 0, 2, 1]
+
+
 def test_split_of_nothing() -> None:
     got, number = call("StringSplit", np.zeros((2, 0), object))
     assert got.shape == (2, 0, 0)
@@ -89,6 +95,12 @@ def test_split_of_nothing() -> None:
         (r"a.b", "a-b", "a\nb"),
         (r"(?s)a.b", "a\nb", "ab"),
         (r"\bab\b", "ab", "abc"),
+        ("a{,2}", "a{,2}", "aa"),
+        ("}+a{2}", "}}aa", "}}a"),
+        (r"^*a$*\z+", "a", "^a$"),
+        ("(?P<1st>a)", "a", "b"),
+        ("(?i-i:a)", "a", "A"),
+        (r"\101\x{e9}", "Aé", "1é"),
     ],
 )
 def test_regex_has_the_meaning_of_re2(pattern: str, matching: str, other: str) -> None:
@@ -97,7 +109,13 @@ def test_regex_has_the_meaning_of_re2(pattern: str, matching: str, other: str) -
     assert got.dtype == np.bool_
 
 
-@pytest.mark.parametrize("pattern", [r"(a)\1", "(?=a)a", "(?<!a)b", "a++", "(?>a)", "[[:foo:]]", "(", "[a", "a\\"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *(r"(a)\1", "(?=a)a", "(?<!a)b", "a++", "a{2}+", "(?>a)", "[[:foo:]]", "(", "[a", "a\\"),
+        *(r"a\Z", r"\u0041", r"[\b]", r"\C", "a{1001}", "(?P<n>a)(?P<n>b)"),
+    ],
+)
 def test_regex_that_re2_refuses_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidModelError, match="RE2"):
         call("RegexFullMatch", texts("a"), pattern=pattern)

@@ -1,8 +1,8 @@
 """RE2 patterns as JavaScript regular expressions.
 
 JavaScript has most of RE2's syntax with the flag `u`. What differs is rewritten: named groups, POSIX classes, `\\s`,
-`.`, \\A, \\z, \\C, \\a, \\x{...}, \\pN, \\Q...\\E and leading flags. What RE2 refuses (backreferences, look-around) is
-refused.
+`.`, \\A, \\z, \\a, \\x{...}, \\pN, \\Q...\\E and leading flags. What RE2 refuses (backreferences, look-around) is
+refused, and so is \\C, a byte of a character.
 Spec: https://github.com/google/re2/wiki/Syntax
 """
 
@@ -135,7 +135,9 @@ def _escape(pattern: str, start: int, inside: bool) -> tuple[str, int]:
         negated = (category[1] == "P") != bool(category[2])
         prefix = "Script=" if _SCRIPTS.fullmatch(name) else ""
         return f"\\{'P' if negated else 'p'}{{{prefix}{name}}}", category.end()
-    simple = {"a": r"\x07", "A": "^", "z": "$", "C": r"[\s\S]"}
+    if char == "C":
+        raise _refused(pattern, "\\C, a byte, which JavaScript has not")
+    simple = {"a": r"\x07", "A": "^", "z": "$"}
     if char in simple and (char == "a" or not inside):
         return simple[char], end
     if char == "s":

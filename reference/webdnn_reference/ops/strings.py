@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,6 +11,11 @@ from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, broadcast
 from webdnn_reference.ops.strings_regex import compile_re2
 from webdnn_reference.registry import op
+
+_WHITE_SPACES = "[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
+"""Unicode's property White_Space."""
+_WHITE_SPACE = re.compile(_WHITE_SPACES)
+_WHITE_SPACE_AROUND = re.compile(rf"\A{_WHITE_SPACES}|{_WHITE_SPACES}\Z")
 
 
 @op("StringConcat", since=20)
@@ -53,14 +59,23 @@ def string_normalizer(
 def string_split(X: Array, *, delimiter: str | None = None, maxsplit: int | None = None) -> tuple[Array, Array]:
     """The parts of every string between delimiters, padded with empty strings to one length, and how many there are.
 
-    X: any shape -> Y: (*X.shape, most parts), Z: int64 of X's shape. Without a delimiter runs of white space separate.
+    X: any shape -> Y: (*X.shape, most parts), Z: int64 of X's shape. Without a delimiter runs of white space separate,
+    and none is left at either end.
     Spec: https://onnx.ai/onnx/operators/onnx__StringSplit.html#stringsplit-20
     """
     limit = -1 if maxsplit is None else maxsplit
-    parts = [text.split(delimiter or None, limit) for text in X.flat]
+    parts = [text.split(delimiter, limit) if delimiter else _words(text, limit) for text in X.flat]
     most = max(map(len, parts), default=0)
     padded = [item for found in parts for item in (*found, *[""] * (most - len(found)))]
     return _strings(padded, (*X.shape, most)), np.array([*map(len, parts)], np.int64).reshape(X.shape)
+
+
+def _words(text: str, limit: int) -> list[str]:
+    """The parts between runs of white space, of which at most `limit` separate where that is not negative."""
+    bare = _WHITE_SPACE_AROUND.sub("", text)
+    if not limit or not bare:
+        return [bare] if bare else []
+    return _WHITE_SPACE.split(bare, max(limit, 0))
 
 
 @op("RegexFullMatch", since=20)

@@ -1,8 +1,8 @@
 """RE2 patterns in terms of Python's `re`.
 
 The two agree on most syntax. What differs is rewritten: ASCII meaning of \\d, \\s, \\w and their kin, POSIX classes,
-Unicode general categories, \\z, \\C, \\Q...\\E and `$`. What RE2 refuses (backreferences, look-around, possessive and
-atomic groups, conditionals) is refused.
+Unicode general categories, \\z, \\Q...\\E and `$`. What RE2 refuses (backreferences, look-around, possessive and
+atomic groups, conditionals, other escapes) is refused, and so is \\C, a byte of a character.
 Spec: https://github.com/google/re2/wiki/Syntax
 """
 
@@ -36,12 +36,17 @@ _POSIX = {
 _PERL = {"d": "0-9", "s": r"\t\n\f\r ", "w": "0-9A-Za-z_"}
 _WORD = "[0-9A-Za-z_]"
 _REWRITTEN = {
-    "z": r"\Z",
-    "C": r"[\s\S]",
+    "A": r"(?:\A)",
+    "z": r"(?:\Z)",
     "b": f"(?:(?<!{_WORD})(?={_WORD})|(?<={_WORD})(?!{_WORD}))",
     "B": f"(?:(?<!{_WORD})(?!{_WORD})|(?<={_WORD})(?={_WORD}))",
 }
-_GROUPS = ("(?:", "(?P<", "(?<")
+_CONTROLS = frozenset("afnrtv")
+_NAMED = re.compile(r"\(\?P?<(\w+)>")
+_ANCHORS = {"$": r"(?:\Z)", "^": "(?:^)"}
+"""RE2's `$` is the end of the text; Python's may also stand before a last newline. In a group both can be repeated."""
+_COUNT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+_MOST_REPEATS = 1000
 _FLAGS = re.compile(r"\(\?([imsU]*)(?:-([imsU]+))?([:)])")
 
 
@@ -51,11 +56,12 @@ def compile_re2(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(_translate(pattern))
     except re.error as error:
-        raise _refused(pattern, str(error)) from None
+        raise _refused(pattern, error.msg) from None
 
 
 def _translate(pattern: str) -> str:
     out: list[str] = []
+    names: set[str] = set()
     index = 0
     while index < len(pattern):
         char = pattern[index]
@@ -63,30 +69,52 @@ def _translate(pattern: str) -> str:
             text, index = _escape(pattern, index, inside=False)
         elif char == "[":
             text, index = _class(pattern, index)
-        elif char == "(" and pattern.startswith("(?", index):
-            text, index = _group(pattern, index)
-        elif char in "*+?}" and pattern.startswith("+", index + 1):
-            raise _refused(pattern, "a repetition of a repetition")
+        elif pattern.startswith("(?", index):
+            text, index = _group(pattern, index, names)
+        elif char in "*+?{":
+            text, index = _repetition(pattern, index)
         else:
-            # RE2's `$` is the end of the text; Python's may also stand before a last newline.
-            text, index = (r"\Z" if char == "$" else char), index + 1
+            text, index = _ANCHORS.get(char, char), index + 1
         out.append(text)
     return "".join(out)
 
 
-def _group(pattern: str, start: int) -> tuple[str, int]:
+def _repetition(pattern: str, start: int) -> tuple[str, int]:
+    """A repetition, perhaps a lazy one; a brace that starts none stands for itself."""
+    text = pattern[start]
+    if text == "{":
+        count = _COUNT.match(pattern, start)
+        if count is None:
+            return r"\{", start + 1
+        if max(int(count[1]), int(count[2] or 0)) > _MOST_REPEATS:
+            raise _refused(pattern, f"more than {_MOST_REPEATS} repetitions")
+        text = count[0]
+    end = start + len(text)
+    if pattern.startswith("?", end):
+        return text + "?", end + 1
+    if pattern.startswith("+", end):
+        raise _refused(pattern, "a repetition of a repetition")
+    return text, end
+
+
+def _group(pattern: str, start: int, names: set[str]) -> tuple[str, int]:
     if flags := _FLAGS.match(pattern, start):
-        on, off, end = flags.groups()
-        if "U" in on + (off or "") or "m" in on + (off or ""):
+        off = set(flags[2] or "")
+        on = set(flags[1]) - off
+        if (on | off) & {"m", "U"}:
             raise _refused(pattern, "flags m and U, which the reference has not")
-        if end == ")":
+        if flags[3] == ")":
             if start:
                 raise _refused(pattern, "flags inside the pattern, which the reference has not")
-            return (f"(?{on})" if on else ""), flags.end()
-        return f"(?{on}{'-' + off if off else ''}:", flags.end()
-    for opening in _GROUPS:
-        if pattern.startswith(opening, start) and not pattern.startswith(("(?<=", "(?<!"), start):
-            return ("(?P<" if opening == "(?<" else opening), start + len(opening)
+            return (f"(?{''.join(sorted(on))})" if on else ""), flags.end()
+        return f"(?{''.join(sorted(on))}{'-' + ''.join(sorted(off)) if off else ''}:", flags.end()
+    if pattern.startswith("(?:", start):
+        return "(?:", start + 3
+    if named := _NAMED.match(pattern, start):
+        if named[1] in names:
+            raise _refused(pattern, f"two groups '{named[1]}'")
+        names.add(named[1])
+        return "(?:", named.end()
     raise _refused(pattern, f"'{pattern[start : start + 4]}'")
 
 
@@ -121,7 +149,9 @@ def _escape(pattern: str, start: int, inside: bool) -> tuple[str, int]:
         raise _refused(pattern, "a trailing backslash")
     char = pattern[start + 1]
     end = start + 2
-    if char.isdigit() and char != "0":
+    if octal := re.compile(r"\\(0[0-7]{0,2}|[1-7][0-7]{1,2})").match(pattern, start):
+        return re.escape(chr(int(octal[1], 8))), octal.end()
+    if char.isdigit():
         raise _refused(pattern, f"backreference \\{char}")
     if char == "Q" and not inside:
         close = pattern.find("\\E", end)
@@ -133,8 +163,12 @@ def _escape(pattern: str, start: int, inside: bool) -> tuple[str, int]:
         members = _PERL[char.lower()]
     elif char == "x" and (code := re.compile(r"\\x(?:\{([0-9A-Fa-f]{1,6})\}|([0-9A-Fa-f]{2}))").match(pattern, start)):
         return re.escape(chr(int(code[1] or code[2], 16))), code.end()
+    elif char in _REWRITTEN and not inside:
+        return _REWRITTEN[char], end
+    elif char in _CONTROLS or (char.isascii() and not char.isalnum()):
+        return "\\" + char, end
     else:
-        return _REWRITTEN.get(char, "\\" + char) if not inside else "\\" + char, end
+        raise _refused(pattern, f"the escape \\{char}")
     if char.isupper():
         return (_complement(members) if inside else f"[^{members}]"), end
     return (members if inside else f"[{members}]"), end

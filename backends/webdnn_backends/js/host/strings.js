@@ -94,14 +94,14 @@ export function string_normalizer([input], { action, sensitive, stopwords }) {
 const splitText = (text, delimiter, limit) => {
   if (!delimiter) {
     const parts = [];
-    let rest = text.replace(/^\s+/u, "");
+    let rest = text.replace(/^\p{White_Space}+/u, "");
     while (rest && parts.length !== limit) {
-      const space = /\s+/u.exec(rest);
+      const space = /\p{White_Space}+/u.exec(rest);
       if (!space) break;
       parts.push(rest.slice(0, space.index));
       rest = rest.slice(space.index + space[0].length);
     }
-    rest = parts.length === limit ? rest.replace(/\s+$/u, "") : rest;
+    rest = parts.length === limit ? rest.replace(/\p{White_Space}+$/u, "") : rest;
     return rest ? [...parts, rest] : parts;
   }
   const parts = text.split(delimiter);
