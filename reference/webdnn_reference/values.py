@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,14 @@ from webdnn_onnx.graph import MapType, OptionalType, SequenceType, TensorType, T
 from webdnn_reference.numeric import ORACLE_FLOATS, Array
 
 __all__ = ["as_input", "as_value", "check_declared"]
+
+
+_KIND = attrgetter("dtype.kind")
+_TEXTS = frozenset("SUT")
+
+
+class _Held(list[Any]):
+    """A sequence whose elements are known to be in the form that operators take."""
 
 
 def as_input(value: Any) -> Any:
@@ -35,7 +44,12 @@ def as_value(value: Any, float64: bool) -> Any:
     if value is None:
         return None
     if isinstance(value, (list, tuple)):
-        return [as_value(item, float64) for item in value]
+        if float64:
+            return [as_value(item, float64) for item in value]
+        # A loop that grows a sequence passes it here at every step.
+        if type(value) is _Held or ({np.ndarray}.issuperset(map(type, value)) and _TEXTS.isdisjoint(map(_KIND, value))):
+            return value if type(value) is _Held else _Held(value)
+        return _Held(as_value(item, float64) for item in value)
     if isinstance(value, dict):
         return {key: as_value(item, float64) if isinstance(item, np.ndarray) else item for key, item in value.items()}
     if isinstance(value, (str, bytes)):
@@ -85,6 +99,8 @@ def _check_tensor(what: str, expected: TensorType, value: Array, symbols: dict[s
 
 
 def _strings(value: Array) -> Array:
+    if value.dtype == object and {str}.issuperset(map(type, value.reshape(-1).tolist())):
+        return value
     flat = [item.decode("utf-8", "surrogateescape") if isinstance(item, bytes) else str(item) for item in value.flat]
     result = np.empty(value.shape, dtype=object)
     result.reshape(-1)[:] = flat

@@ -173,3 +173,17 @@ def test_qlinear_matmul_per_row_and_column() -> None:
     got = run("QLinearMatMul", a, rows, zero_a, b, columns, zero_b, np.float32(8), np.uint8(100), opset=10)
     real = ((a.astype(float) - zero_a[:, None]) * rows[:, None]) @ ((b.astype(float) - zero_b) * columns)
     np.testing.assert_array_equal(got, np.clip(np.rint(real / 8) + 100, 0, 255))
+
+
+@pytest.mark.parametrize("size", [200, 300])
+def test_sums_of_products_are_exact_on_both_sides_of_2_to_the_24(size: int) -> None:
+    a = np.full((2, size), 255, np.uint8)
+    a[0, 0] = 254
+    b = np.full((size, 2), 255, np.uint8)
+    expected = a.astype(np.int64) @ b.astype(np.int64)
+    np.testing.assert_array_equal(run("MatMulInteger", a, b, opset=10), expected)
+    x, w = a.reshape(2, size, 1, 1), b.T.reshape(2, size, 1, 1)
+    np.testing.assert_array_equal(run("ConvInteger", x, w, opset=10)[..., 0, 0], expected)
+    one, zero, step = np.float32(1), np.uint8(0), np.float32(2**20)
+    product = run("QLinearMatMul", a, one, zero, b, one, zero, step, zero, opset=10)
+    np.testing.assert_array_equal(product, np.rint(expected / 2**20))

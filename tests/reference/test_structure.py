@@ -147,6 +147,18 @@ def test_top_k_puts_the_lower_index_of_equals_first() -> None:
     assert (values.tolist(), indices.tolist()) == ([1, 1, 2], [3, 5, 0])
 
 
+@pytest.mark.parametrize("largest", [0, 1])
+def test_top_k_of_few_among_many_orders_equals_and_nan_too(largest: int) -> None:
+    x = np.random.default_rng(5).integers(-9, 9, (3, 600)).astype(np.float32)
+    x[1, [7, 300, 301]] = np.nan
+    x[2, 3:] = np.nan
+    values, indices = call("TopK", x, np.array([50]), largest=largest, outputs=2)
+    for row, at in zip(x, indices, strict=True):
+        keys = [(np.inf if np.isnan(value) else value) * (-1 if largest else 1) for value in row.tolist()]
+        assert at.tolist() == sorted(range(600), key=lambda index: (keys[index], index))[:50]
+    np.testing.assert_array_equal(values, np.take_along_axis(x, indices, 1))
+
+
 def test_top_k_of_unsigned_integers_does_not_wrap() -> None:
     x = np.array([0, 2**64 - 1, 5], np.uint64)
     assert call("TopK", x, np.array([3]), outputs=2)[1].tolist() == [1, 2, 0]

@@ -49,7 +49,7 @@ def attention(
     softcap: float = 0.0,
     softmax_precision: int | None = None,
     context: Context,
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
     """Scaled dot-product attention with masks, grouped heads and a cache of keys and values.
 
     Q: float[B, Hq, S, D] or [B, S, Hq * D], K: [B, Hkv, T, D], V: [B, Hkv, T, E], attn_mask: bool or float, broadcast
@@ -75,8 +75,14 @@ def attention(
     if nonpad_kv_seqlen is not None and nonpad_kv_seqlen.shape != q.shape[:1]:
         raise ShapeError(f"nonpad_kv_seqlen: expected shape [{q.shape[0]}], got {list(nonpad_kv_seqlen.shape)}")
     factor = 1 / np.sqrt(q.shape[3]) if scale is None else scale
-    raw = scores_of(q, widen(k).astype(q.dtype), factor)
-    capped = softcapped(raw, softcap)
+    if not 0 <= qk_matmul_output_mode <= 3:
+        raise InvalidModelError(f"qk_matmul_output_mode: expected 0..3, got {qk_matmul_output_mode}")
+    # Of the four stages of the scores only the one asked for outlives the next.
+    wanted = qk_matmul_output_mode if context.outputs > 3 else -1
+    scores = scores_of(q, widen(k).astype(q.dtype, copy=False), factor)
+    shown = scores if wanted == 0 else None
+    scores = softcapped(scores, softcap)
+    shown = scores if wanted == 1 else shown
     offset = np.full((q.shape[0], 1, 1, 1), past)
     if nonpad_kv_seqlen is not None and past_key is None:
         offset = nonpad_kv_seqlen.reshape(-1, 1, 1, 1) - queries
@@ -91,26 +97,26 @@ def attention(
         conditions.append(key <= position + right_window_size)
     if nonpad_kv_seqlen is not None:
         conditions.append(key < nonpad_kv_seqlen.reshape(-1, 1, 1, 1))
-    biased = capped
     if attn_mask is not None:
-        mask = unidirectional(_full_mask(attn_mask, keys), capped.shape, "attn_mask")
+        mask = _full_mask(attn_mask, keys)
+        unidirectional(mask, scores.shape, "attn_mask")
         if mask.dtype == np.bool_:
             conditions.append(mask)
         else:
-            biased = biased + widen(mask).astype(q.dtype)
-            conditions.append(~np.isneginf(widen(mask)))
-    allowed = functools.reduce(np.logical_and, conditions) if conditions else None
-    if allowed is not None:
-        biased = np.where(allowed, biased, -np.inf).astype(q.dtype)
-    logits = in_precision(biased, softmax_precision, context.float64)
-    probabilities = in_precision(masked_softmax(logits), softmax_precision, context.float64).astype(q.dtype)
-    y = weighted_values(probabilities, widen(v).astype(q.dtype))
+            scores = scores + widen(mask).astype(q.dtype, copy=False)
+            closed = np.isneginf(widen(mask))
+            if closed.any():
+                conditions.append(~closed)
+    if conditions:
+        scores = np.where(functools.reduce(np.logical_and, conditions), scores, q.dtype.type(-np.inf))
+    shown = scores if wanted == 2 else shown
+    scores = in_precision(scores, softmax_precision, context.float64)
+    scores = in_precision(masked_softmax(scores), softmax_precision, context.float64).astype(q.dtype, copy=False)
+    shown = scores if wanted == 3 else shown
+    y = weighted_values(scores, widen(v).astype(q.dtype, copy=False))
     if Q.ndim == 3:
         y = join_heads(y)
-    if not 0 <= qk_matmul_output_mode <= 3:
-        raise InvalidModelError(f"qk_matmul_output_mode: expected 0..3, got {qk_matmul_output_mode}")
-    stages = (raw, capped, biased, probabilities)
-    return narrow(y, Q), k, v, narrow(stages[qk_matmul_output_mode], Q)
+    return (narrow(y, Q), k, v) if shown is None else (narrow(y, Q), k, v, narrow(shown, Q))
 
 
 def _full_mask(mask: Array, keys: int) -> Array:
@@ -194,4 +200,4 @@ def flex_attention(
     probabilities = narrow(masked_softmax(widen(scores)), precision)
     if prob_mod is not None:
         (probabilities,) = context.run(prob_mod, [probabilities])
-    return narrow(weighted_values(widen(probabilities).astype(q.dtype), v), Q)
+    return narrow(weighted_values(widen(probabilities).astype(q.dtype, copy=False), v), Q)

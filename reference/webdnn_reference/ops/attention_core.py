@@ -44,7 +44,9 @@ def join_heads(x: Array) -> Array:
 
 def scores_of(q: Array, k: Array, scale: float) -> Array:
     """Scaled dot products of queries and keys; consecutive query heads share a key head where there are fewer."""
-    return np.asarray(_by_group(q, np.swapaxes(k, 2, 3)) * q.dtype.type(scale))
+    products = _by_group(q, np.swapaxes(k, 2, 3))
+    products *= q.dtype.type(scale)
+    return products
 
 
 def weighted_values(probabilities: Array, v: Array) -> Array:
@@ -67,7 +69,10 @@ def softcapped(scores: Array, softcap: float) -> Array:
     if not softcap:
         return scores
     cap = scores.dtype.type(softcap)
-    return np.asarray(cap * np.tanh(scores / cap))
+    capped = scores / cap
+    np.tanh(capped, out=capped)
+    capped *= cap
+    return np.asarray(capped)
 
 
 def masked_softmax(scores: Array, allowed: Array | None = None, sink: Array | None = None) -> Array:
@@ -77,18 +82,20 @@ def masked_softmax(scores: Array, allowed: Array | None = None, sink: Array | No
     and are then dropped.
     """
     if allowed is not None:
-        scores = np.where(allowed, scores, -np.inf).astype(scores.dtype)
+        scores = np.where(allowed, scores, scores.dtype.type(-np.inf))
     if not scores.shape[-1]:
         return scores
     greatest = scores.max(axis=-1, keepdims=True)
     if sink is not None:
         greatest = np.maximum(greatest, sink)
     greatest = np.where(np.isneginf(greatest), 0, greatest)
-    exponentials = np.exp(scores - greatest)
+    exponentials = scores - greatest
+    np.exp(exponentials, out=exponentials)
     total = exponentials.sum(axis=-1, keepdims=True)
     if sink is not None:
-        total = total + np.exp(sink - greatest)
-    return np.asarray(exponentials / np.where(total == 0, 1, total), scores.dtype)
+        total = (total + np.exp(sink - greatest)).astype(scores.dtype)
+    exponentials /= np.where(total == 0, total.dtype.type(1), total)
+    return np.asarray(exponentials)
 
 
 def in_precision(x: Array, precision: int | None, float64: bool) -> Array:

@@ -215,7 +215,7 @@ def group_query_attention(
         for cache, width in zip(caches, widths, strict=True)
     ]
     y = np.zeros((batch, num_heads, sequence, size), q.dtype)
-    qk = np.zeros((batch, num_heads, sequence, total), q.dtype)
+    qk = np.zeros((batch, num_heads, sequence, total) if qk_output else (), q.dtype)
     for row in range(batch):
         end, new = int(counts[row]), int(fresh[row])
         start = end - new
@@ -234,7 +234,7 @@ def group_query_attention(
         scores = softcapped(scores_of(here, keys, scale or 1 / np.sqrt(size)), softcap)
         if attention_bias is not None:
             biases = np.broadcast_to(widen(attention_bias), (batch, num_heads, sequence, attention_bias.shape[3]))
-            scores = scores + biases[row : row + 1, :, :new, positions_k].astype(q.dtype)
+            scores += biases[row : row + 1, :, :new, positions_k].astype(q.dtype)
         allowed = np.ones((new, len(positions_k)), np.bool_)
         if causal:
             own = start + np.arange(new)[:, None]
@@ -251,7 +251,8 @@ def group_query_attention(
         if qk_output:
             shown = np.where(allowed, scores, 0) if qk_output == 1 else probabilities
             qk[row, :, :new, end - len(positions_k) : end] = shown[0]
-    return narrow(join_heads(y), query), presents[0], presents[1], narrow(qk, query)
+    qk = np.broadcast_to(narrow(qk, query), (batch, num_heads, sequence, total))
+    return narrow(join_heads(y), query), presents[0], presents[1], qk
 
 
 def projections(

@@ -60,10 +60,16 @@ real result towards zero. Spec: https://onnx.ai/onnx/operators/ (one page per op
 """
 
 
+_OF_THE_SIGN = frozenset({"Abs", "Neg"})
+"""What changes no more than the sign bit of a float needs no wider type."""
+
+
 def _register(name: str, since: tuple[int, ...], function: Function) -> None:
+    exact = name in _OF_THE_SIGN
+
     @op(name, since=since)
     def unary(x: Array) -> Array:
-        return narrow(function(widen(x)), x)
+        return np.asarray(function(x)) if exact else narrow(function(widen(x)), x)
 
     unary.__name__ = unary.__qualname__ = name.lower()
     unary.__doc__ = f"{name} of each element. x: any shape -> same shape and dtype."

@@ -46,6 +46,11 @@ def _top_k(X: Array, k: int, axis: int, largest: bool) -> tuple[Array, Array]:
     if not 0 <= k <= size:
         raise ShapeError(f"k: expected one in [0, {size}], got {k}")
     values = widen(X)
+    if 0 < k <= size // 4 and size >= 256:
+        lanes = np.moveaxis(values, axis, -1)
+        found = np.array([_best(lane, k, largest) for lane in lanes.reshape(-1, size)], np.int64)
+        indices = np.moveaxis(found.reshape(*lanes.shape[:-1], k), -1, axis)
+        return np.take_along_axis(X, indices, axis), indices
     if largest:
         # A stable ascending sort of the mirrored axis, read backwards, puts the lower index of equals first.
         order = size - 1 - np.flip(np.argsort(np.flip(values, axis), axis=axis, kind="stable"), axis)
@@ -53,6 +58,18 @@ def _top_k(X: Array, k: int, axis: int, largest: bool) -> tuple[Array, Array]:
         order = np.argsort(values, axis=axis, kind="stable")
     indices = np.take(order, range(k), axis).astype(np.int64, copy=False)
     return np.take_along_axis(X, indices, axis), indices
+
+
+def _best(values: Array, k: int, largest: bool) -> Array:
+    """The indices of the k greatest (or least) of a few of many values, in order."""
+    at = len(values) - k if largest else k - 1
+    worst = np.partition(values, at)[at]
+    # NaN compares with nothing and is the greatest.
+    if largest:
+        among = np.flatnonzero(np.isnan(values) if np.isnan(worst) else ~(values < worst))[::-1]
+        return np.asarray(among[np.argsort(values[among], kind="stable")][: -k - 1 : -1])
+    among = np.arange(len(values)) if np.isnan(worst) else np.flatnonzero(values <= worst)
+    return among[np.argsort(values[among], kind="stable")][:k]
 
 
 @op("Unique", since=(11, 28))

@@ -301,8 +301,11 @@ def one_hot_encoder(
     Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_OneHotEncoder.html#onehotencoder-1
     """
     if X.dtype == np.object_:
-        categories = np.array(list(cats_strings), np.object_)
-        hits = X[..., None] == categories
+        number = {text: index for index, text in enumerate(dict.fromkeys(cats_strings))}
+        places = np.array([number.get(text, -1) for text in cats_strings], np.int64)
+        hits = (
+            np.array([number.get(text, -2) for text in X.reshape(-1)], np.int64).reshape(X.shape)[..., None] == places
+        )
     else:
         categories = np.array(cats_int64s, np.int64)
         hits = X.astype(np.int64)[..., None] == categories

@@ -42,9 +42,10 @@ def non_max_suppression(
         corners = _corners(boxes[batch], center_point_box)
         for category in range(scores.shape[1]):
             score = scores[batch, category]
-            order = np.argsort(-score, kind="stable")
+            order = np.arange(len(score))
             if score_threshold is not None:
-                order = order[score[order] >= scalar(score_threshold, "score_threshold")]
+                order = np.flatnonzero(score >= scalar(score_threshold, "score_threshold"))
+            order = order[np.argsort(-score[order], kind="stable")]
             kept = _select(corners, order, limit, overlap)
             selected.append(np.stack([np.full_like(kept, batch), np.full_like(kept, category), kept], axis=1))
     return np.concatenate(selected) if selected else np.zeros((0, 3), np.int64)
@@ -60,15 +61,31 @@ def _corners(boxes: Array, center_point_box: int) -> Array:
 
 def _select(corners: Array, order: Array, limit: int, overlap: np.floating) -> Array:
     """Indices kept, best first."""
-    areas = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
+    top, left, bottom, right = np.ascontiguousarray(corners[order].T)
+    areas = (bottom - top) * (right - left)
+    alive = np.ones(len(order), np.bool_)
     kept: list[int] = []
-    while len(order) and len(kept) < limit:
-        best, order = order[0], order[1:]
-        kept.append(int(best))
-        low = np.maximum(corners[best, :2], corners[order, :2])
-        high = np.minimum(corners[best, 2:], corners[order, 2:])
-        shared = np.prod(np.maximum(high - low, 0), axis=1)
-        union = areas[best] + areas[order] - shared
-        real = (shared > 0) & (areas[best] > 0) & (areas[order] > 0) & (union > 0)
-        order = order[~(real & (np.divide(shared, union, where=real, out=np.zeros_like(shared)) > overlap))]
+    at, fallen = 0, 0
+    while len(kept) < limit and at < len(order):
+        at += int(alive[at:].argmax())
+        if not alive[at]:
+            break
+        kept.append(int(order[at]))
+        best, at = at, at + 1
+        height = np.minimum(bottom[best], bottom[at:]) - np.maximum(top[best], top[at:])
+        width = np.minimum(right[best], right[at:]) - np.maximum(left[best], left[at:])
+        shared = np.maximum(height, 0) * np.maximum(width, 0)
+        # Few boxes meet the best one; of these, those without area suppress nothing and stay.
+        (met,) = np.nonzero(shared > 0)
+        common, others = shared[met], areas[at:][met]
+        union = areas[best] + others - common
+        real = (areas[best] > 0) & (others > 0) & (union > 0)
+        gone = at + met[real & (np.divide(common, union, where=real, out=np.zeros_like(common)) > overlap)]
+        fallen += int(np.count_nonzero(alive[gone]))
+        alive[gone] = False
+        if 2 * (fallen + at) > len(order):
+            rest = at + np.flatnonzero(alive[at:])
+            order, areas, alive = order[rest], areas[rest], alive[rest]
+            top, left, bottom, right = top[rest], left[rest], bottom[rest], right[rest]
+            at, fallen = 0, 0
     return np.array(kept, np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, axis_of, is_float, narrow, saturate, widen, widen_integer
+from webdnn_reference.numeric import Array, axis_of, is_float, limits, narrow, saturate, widen, widen_integer
 from webdnn_reference.ops.cast import convert
 from webdnn_reference.registry import Context, op
 
@@ -54,8 +54,18 @@ def rounded_to(scaled: Array, zero_point: Array | None, to: DType, float8_satura
     """Real quotients x / scale as quantized values: rounded to integers, or converted to a narrow float."""
     if to.is_float:
         return convert(scaled if zero_point is None else scaled + widen(zero_point), to, saturate=float8_saturate)
-    whole = np.where(np.isnan(scaled), 0, np.rint(scaled)).astype(np.float64)
-    return saturate(whole if zero_point is None else whole + widen_integer(zero_point), to.numpy)
+    if to.bits > 16:
+        whole = np.where(np.isnan(scaled), 0, np.rint(scaled)).astype(np.float64)
+        return saturate(whole if zero_point is None else whole + widen_integer(zero_point), to.numpy)
+    # Sums with a zero point of 16 bits are exact in float32 up to 2^24, and beyond it they saturate.
+    levels = np.asarray(np.rint(widen(scaled)))
+    if np.isnan(np.max(levels, initial=-np.inf)):
+        levels = np.where(np.isnan(levels), levels.dtype.type(0), levels)
+    if zero_point is not None:
+        levels = np.asarray(levels + widen_integer(zero_point).astype(levels.dtype))
+    least, greatest = limits(to.numpy)
+    levels = np.clip(levels, least, greatest, out=levels)
+    return (levels.astype(np.int8) if to.bits < 8 else levels).astype(to.numpy)
 
 
 def _quantize(

@@ -1,7 +1,8 @@
 """Products of quantized tensors: MatMulInteger, ConvInteger, QLinearMatMul and QLinearConv.
 
-Sums of 8-bit products are exact in float64, where BLAS computes them; int32 results wrap. The requantizing operators
-multiply the int32 sum by x_scale * w_scale / y_scale in float32 (in float64 by the oracle), as the scales are float32.
+Sums of 8-bit products are exact in float64, where BLAS computes them, and in float32 where none can reach 2^24; int32
+results wrap. The requantizing operators multiply the int32 sum by x_scale * w_scale / y_scale in float32 (in float64 by
+the oracle), as the scales are float32.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from webdnn_reference.ops.linear_algebra import matrix_product
 from webdnn_reference.ops.quantization import rounded_to
 from webdnn_reference.registry import op
 from webdnn_reference.windows import plan_windows
+
+_FLOAT32_EXACT = 1 << 24
 
 __all__ = ["conv_integer", "matmul_integer", "qlinear_conv", "qlinear_matmul"]
 
@@ -38,12 +41,28 @@ def _column_parameter(name: str, values: Array, shape: Sequence[int]) -> Array:
 
 
 def _centred(x: Array, zero_point: Array | None) -> Array:
-    wide = widen(x).astype(np.float64)
-    return wide if zero_point is None else wide - widen(zero_point).astype(np.float64)
+    """x less its zero point, exactly: in float32 for integers of 8 bits, else in float64."""
+    wide = widen(x).astype(np.float32 if x.dtype.kind in "iu" and x.dtype.itemsize == 1 else np.float64)
+    return wide if zero_point is None else np.subtract(wide, widen(zero_point).astype(wide.dtype), out=wide)
+
+
+def _summable(x: Array, w: Array, axes: int | tuple[int, ...]) -> tuple[Array, Array]:
+    """x and w in a type in which sums of their products along these axes of w are exact, in any order."""
+    greatest = max(x.max(initial=0), -x.min(initial=0))
+    if greatest * np.abs(w).sum(axis=axes, dtype=np.float64).max(initial=0) <= _FLOAT32_EXACT:
+        return x, w
+    return x.astype(np.float64), w.astype(np.float64)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """The exact sums of a matrix product; vectors count as matrices of one row or column."""
+    if a.dtype == b.dtype == np.float32:
+        a, b = _summable(a, b, max(-2, -b.ndim))
+    return matrix_product(a, b)
 
 
 def _to_int32(sums: Array) -> Array:
-    return sums.astype(np.int64).astype(np.int32)
+    return sums.astype(np.int32) if sums.dtype == np.float32 else sums.astype(np.int64).astype(np.int32)
 
 
 @op("MatMulInteger", since=10)
@@ -56,7 +75,7 @@ def matmul_integer(A: Array, B: Array, a_zero_point: Array | None = None, b_zero
     """
     a_zero = None if a_zero_point is None else _row_parameter("a_zero_point", a_zero_point, A.shape)
     b_zero = None if b_zero_point is None else _column_parameter("b_zero_point", b_zero_point, B.shape)
-    return _to_int32(matrix_product(_centred(A, a_zero), _centred(B, b_zero)))
+    return _to_int32(_product(_centred(A, a_zero), _centred(B, b_zero)))
 
 
 def _per_feature(name: str, values: Array, W: Array) -> Array:
@@ -80,13 +99,12 @@ def _integer_convolution(
     pads: Sequence[int] | None,
     strides: Sequence[int] | None,
 ) -> Array:
-    """The exact sums in float64; padding is zero after the zero point is subtracted."""
+    """The exact sums; padding is zero after the zero point is subtracted."""
     check_convolution(x, w, None, group, kernel_shape)
     windows = plan_windows(x.shape[2:], w.shape[2:], strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
     kernel = _centred(w, None if w_zero_point is None else _per_feature("w_zero_point", w_zero_point, w))
-    return convolve(
-        _centred(x, None if x_zero_point is None else scalar(x_zero_point, "x_zero_point")), kernel, windows, group
-    )
+    image = _centred(x, None if x_zero_point is None else scalar(x_zero_point, "x_zero_point"))
+    return convolve(*_summable(image, kernel, tuple(range(1, w.ndim))), windows, group)
 
 
 @op("ConvInteger", since=10)
@@ -145,7 +163,7 @@ def qlinear_conv(
     if B is not None:
         if B.shape != w.shape[:1]:
             raise ShapeError(f"B: expected shape [{w.shape[0]}], got {list(B.shape)}")
-        sums = sums + B.reshape(-1, *[1] * (sums.ndim - 2))
+        sums = sums.astype(np.float64, copy=False) + B.reshape(-1, *[1] * (sums.ndim - 2))
     factor = scalar(x_scale, "x_scale") * _per_feature("w_scale", w_scale, w) / scalar(y_scale, "y_scale")
     factor = factor.reshape(factor.shape[:1] + (1,) * (sums.ndim - 2)) if factor.ndim else factor
     scaled = sums.astype(factor.dtype) * factor
@@ -172,7 +190,7 @@ def qlinear_matmul(
     """
     a_zero = _row_parameter("a_zero_point", a_zero_point, a.shape)
     b_zero = _column_parameter("b_zero_point", b_zero_point, b.shape)
-    sums = matrix_product(_centred(a, a_zero), _centred(b, b_zero))
+    sums = _product(_centred(a, a_zero), _centred(b, b_zero))
     factor = (
         _row_parameter("a_scale", widen(a_scale), (*sums.shape[:-1], 1))
         * _column_parameter("b_scale", widen(b_scale), (*sums.shape[:-2], 1, *sums.shape[-1:]))
