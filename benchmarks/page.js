@@ -66,6 +66,39 @@ export async function compare({ bundle, model, backend, threads, inputs, runs, w
 }
 
 /**
+ * Median milliseconds per run of onnxruntime-web on WebGPU when it replays a captured graph: its input is written to one
+ * buffer of the GPU, and its output read back.
+ */
+export async function captured({ model, inputs, runs, warmups }) {
+  const ort = await import("/ort/ort.webgpu.min.mjs");
+  ort.env.wasm.wasmPaths = "/ort/";
+  ort.env.logLevel = "error";
+  const session = await ort.InferenceSession.create(model, {
+    executionProviders: ["webgpu"],
+    enableGraphCapture: true,
+    preferredOutputLocation: "gpu-buffer",
+  });
+  const device = await ort.env.webgpu.device;
+  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+  const uploads = [];
+  const feeds = {};
+  for (const [name, { data, dims, dtype }] of Object.entries(makeInputs(inputs))) {
+    const buffer = device.createBuffer({ size: Math.ceil(data.byteLength / 16) * 16, usage });
+    uploads.push([buffer, data]);
+    feeds[name] = ort.Tensor.fromGpuBuffer(buffer, { dataType: dtype, dims });
+  }
+  const times = [];
+  for (let i = -warmups; i < runs; i++) {
+    const begin = performance.now();
+    for (const [buffer, data] of uploads) device.queue.writeBuffer(buffer, 0, data);
+    const results = await session.run(feeds);
+    await Promise.all(Object.values(results).map((tensor) => tensor.getData()));
+    if (i >= 0) times.push(performance.now() - begin);
+  }
+  return { median: median(times) };
+}
+
+/**
  * Median milliseconds per run of our bundle with one thread and with so many, block by block in turn and with no other
  * engine in the page, whose threads would share the cores: `{one, many}`.
  */
