@@ -12,7 +12,18 @@ import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.erf import erf
-from webdnn_reference.numeric import Array, is_float, narrow, single, unidirectional, widen, wrap
+from webdnn_reference.numeric import (
+    Array,
+    by_parts,
+    in_parts,
+    is_float,
+    narrow,
+    select,
+    single,
+    unidirectional,
+    widen,
+    wrap,
+)
 from webdnn_reference.registry import op
 
 __all__ = [
@@ -48,7 +59,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 def logistic(x: Array) -> Array:
     """1 / (1 + exp(-x)) in the type of x, without overflow."""
     decay = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1, decay) / (1 + decay))
+    return np.asarray(np.maximum(decay, np.asarray(x >= 0).astype(decay.dtype)) / (1 + decay))
 
 
 def softplus_of(x: Array) -> Array:
@@ -68,13 +79,14 @@ def relu(X: Array) -> Array:
 
 
 @op("LeakyRelu", since=(1, 6, 16))
+@by_parts
 def leaky_relu(X: Array, *, alpha: float = single(0.01)) -> Array:
     """X where it is not negative, alpha * X elsewhere.
 
     X: float -> same shape and dtype.   Spec: https://onnx.ai/onnx/operators/onnx__LeakyRelu.html#leakyrelu-16
     """
     x = widen(X)
-    return narrow(np.where(x < 0, alpha * x, x), X)
+    return narrow(select(x < 0, alpha * x, x), X)
 
 
 def _prelu(X: Array, slope: Array) -> Array:
@@ -107,16 +119,18 @@ def prelu_7(X: Array, slope: Array) -> Array:
 
 
 @op("Elu", since=(1, 6, 22))
+@by_parts
 def elu(X: Array, *, alpha: float = 1.0) -> Array:
     """X where it is not negative, alpha * (exp(X) - 1) elsewhere.
 
     X: float -> same shape and dtype.   Spec: https://onnx.ai/onnx/operators/onnx__Elu.html#elu-22
     """
     x = widen(X)
-    return narrow(np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x), X)
+    return narrow(select(x < 0, alpha * np.expm1(np.minimum(x, 0)), x), X)
 
 
 @op("Celu", since=(12, 28))
+@by_parts
 def celu(X: Array, *, alpha: float = 1.0) -> Array:
     """max(0, X) + min(0, alpha * (exp(X / alpha) - 1)).
 
@@ -126,9 +140,10 @@ def celu(X: Array, *, alpha: float = 1.0) -> Array:
     return narrow(np.maximum(x, 0) + np.minimum(0, alpha * np.expm1(x / alpha)), X)
 
 
+@by_parts
 def _selu(X: Array, alpha: float, gamma: float) -> Array:
     x = widen(X)
-    return narrow(gamma * np.where(x <= 0, alpha * np.expm1(np.minimum(x, 0)), x), X)
+    return narrow(gamma * select(x <= 0, alpha * np.expm1(np.minimum(x, 0)), x), X)
 
 
 @op("Selu", since=1)
@@ -155,6 +170,7 @@ def selu_6(
 
 
 @op("ThresholdedRelu", since=(1, 10, 22))
+@by_parts
 def thresholded_relu(X: Array, *, alpha: float = 1.0) -> Array:
     """X where it is greater than alpha, 0 elsewhere.
 
@@ -162,10 +178,11 @@ def thresholded_relu(X: Array, *, alpha: float = 1.0) -> Array:
     Spec: https://onnx.ai/onnx/operators/onnx__ThresholdedRelu.html#thresholdedrelu-22
     """
     x = widen(X)
-    return narrow(np.where(x > alpha, x, 0), X)
+    return narrow(select(x > alpha, x, np.zeros_like(x)), X)
 
 
 @op("Shrink", since=9)
+@by_parts
 def shrink(input: Array, *, bias: float = 0.0, lambd: float = 0.5) -> Array:
     """X + bias below -lambd, X - bias above lambd, 0 between.
 
@@ -176,9 +193,10 @@ def shrink(input: Array, *, bias: float = 0.0, lambd: float = 0.5) -> Array:
     if not math.isfinite(bias) and not is_float(x):
         raise InvalidModelError(f"bias: expected a finite number for integers, got {bias}")
     shift = x.dtype.type(bias) if is_float(x) else wrap(np.asarray(int(bias)), x.dtype)
-    return narrow(np.where(x < -lambd, x + shift, np.where(x > lambd, x - shift, x.dtype.type(0))), input)
+    return narrow(select(x < -lambd, x + shift, select(x > lambd, x - shift, np.zeros_like(x))), input)
 
 
+@by_parts
 def _clip(input: Array, least: float | None, greatest: float | None) -> Array:
     x = widen(input)
     if least is not None:
@@ -213,16 +231,17 @@ def clip_11(input: Array, min: Array | None = None, max: Array | None = None) ->
     input: any number; min, max: one element of that dtype, or absent -> same shape and dtype.   Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__Clip.html#clip-13
     """
-    x = widen(input)
-    for bound, limit, name in ((min, np.maximum, "min"), (max, np.minimum, "max")):
-        if bound is not None:
-            if bound.size != 1:
-                raise ShapeError(f"{name}: expected one element, got shape {list(bound.shape)}")
-            x = limit(x, widen(bound).reshape(()))
-    return narrow(x, input)
+    for bound, name in ((min, "min"), (max, "max")):
+        if bound is not None and bound.size != 1:
+            raise ShapeError(f"{name}: expected one element, got shape {list(bound.shape)}")
+    least, greatest = (None if bound is None else widen(bound).reshape(()) for bound in (min, max))
+    if least is None and greatest is None:
+        return input
+    return in_parts(lambda part: narrow(np.clip(widen(part), least, greatest), input), input)
 
 
 @op("Sigmoid", since=(1, 6, 13))
+@by_parts
 def sigmoid(X: Array) -> Array:
     """1 / (1 + exp(-X)).
 
@@ -232,6 +251,7 @@ def sigmoid(X: Array) -> Array:
 
 
 @op("HardSigmoid", since=(1, 6, 22))
+@by_parts
 def hard_sigmoid(X: Array, *, alpha: float = single(0.2), beta: float = 0.5) -> Array:
     """max(0, min(1, alpha * X + beta)).
 
@@ -241,6 +261,7 @@ def hard_sigmoid(X: Array, *, alpha: float = single(0.2), beta: float = 0.5) -> 
 
 
 @op("HardSwish", since=(14, 22))
+@by_parts
 def hard_swish(X: Array) -> Array:
     """X * max(0, min(1, X / 6 + 0.5)).
 
@@ -251,6 +272,7 @@ def hard_swish(X: Array) -> Array:
 
 
 @op("Softplus", since=(1, 22))
+@by_parts
 def softplus(X: Array) -> Array:
     """log(1 + exp(X)).
 
@@ -260,6 +282,7 @@ def softplus(X: Array) -> Array:
 
 
 @op("Softsign", since=(1, 22))
+@by_parts
 def softsign(input: Array) -> Array:
     """X / (1 + |X|).
 
@@ -270,6 +293,7 @@ def softsign(input: Array) -> Array:
 
 
 @op("Mish", since=(18, 22))
+@by_parts
 def mish(X: Array) -> Array:
     """X * tanh(log(1 + exp(X))).
 
@@ -279,7 +303,15 @@ def mish(X: Array) -> Array:
     return narrow(x * np.tanh(softplus_of(x)), X)
 
 
+def _cube(x: Array) -> Array:
+    if x.dtype != np.float32:
+        return np.asarray(x**3)
+    wide = x.astype(np.float64)  # faster than the power and as exact
+    return np.asarray(wide * wide * wide).astype(x.dtype)
+
+
 @op("Gelu", since=20)
+@by_parts
 def gelu(X: Array, *, approximate: str = "none") -> Array:
     """X times the normal distribution's cumulative function at X, exact or by its tanh approximation.
 
@@ -290,11 +322,12 @@ def gelu(X: Array, *, approximate: str = "none") -> Array:
     if approximate == "none":
         return narrow(0.5 * x * (1 + erf(x * math.sqrt(0.5))), X)
     if approximate == "tanh":
-        return narrow(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + single(0.044715) * x**3))), X)
+        return narrow(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + single(0.044715) * _cube(x)))), X)
     raise InvalidModelError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
 
 
 @op("Swish", since=24)
+@by_parts
 def swish(X: Array, *, alpha: float = 1.0) -> Array:
     """X / (1 + exp(-alpha * X)).
 

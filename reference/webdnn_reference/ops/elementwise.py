@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from webdnn_reference.erf import erf
-from webdnn_reference.numeric import Array, narrow, widen, widen_integer
+from webdnn_reference.numeric import NARROW_FLOATS, Array, in_parts, narrow, widen, widen_integer
 from webdnn_reference.registry import op
 
 __all__ = ["bitwise_not", "identity", "is_inf", "is_nan", "logical_not"]
@@ -22,10 +22,6 @@ Function: TypeAlias = Callable[[Array], Array]
 
 def _reciprocal(x: Array) -> Array:
     return np.divide(np.ones((), x.dtype), x)
-
-
-def _sign(x: Array) -> Array:
-    return np.asarray(np.sign(x))
 
 
 _FUNCTIONS: dict[str, tuple[tuple[int, ...], Function]] = {
@@ -46,7 +42,7 @@ _FUNCTIONS: dict[str, tuple[tuple[int, ...], Function]] = {
     "Neg": ((1, 6, 13), np.negative),
     "Reciprocal": ((1, 6, 13), _reciprocal),
     "Round": ((11, 22), np.rint),
-    "Sign": ((9, 13), _sign),
+    "Sign": ((9, 13), np.sign),
     "Sin": ((7, 22), np.sin),
     "Sinh": ((9, 22), np.sinh),
     "Sqrt": ((1, 6, 13), np.sqrt),
@@ -69,7 +65,9 @@ def _register(name: str, since: tuple[int, ...], function: Function) -> None:
 
     @op(name, since=since)
     def unary(x: Array) -> Array:
-        return np.asarray(function(x)) if exact else narrow(function(widen(x)), x)
+        if exact or (isinstance(function, np.ufunc) and x.dtype not in NARROW_FLOATS):
+            return np.asarray(function(x))
+        return in_parts(lambda part: narrow(function(widen(part)), part), x)
 
     unary.__name__ = unary.__qualname__ = name.lower()
     unary.__doc__ = f"{name} of each element. x: any shape -> same shape and dtype."

@@ -77,7 +77,12 @@ def _run(sequences: Sequences, cells: Sequence[Cell], initial: Sequence[State]) 
     for backwards, cell, state in zip(sequences.directions, cells, initial, strict=True):
         x = sequences.x[sequences.backwards, rows] if backwards else sequences.x
         y = np.zeros((steps, *state[0].shape), state[0].dtype)
+        shortest = sequences.lengths.min(initial=steps)
         for time in range(steps):
+            if time < shortest:
+                state = cell(x[time], state)
+                y[time] = state[0]
+                continue
             active = (time < sequences.lengths)[:, None]
             stepped = cell(x[time], state)
             state = tuple(np.where(active, new, old) for new, old in zip(stepped, state, strict=True))
@@ -239,7 +244,8 @@ def gru(
         def step(x: Array, state: State) -> State:
             (h,) = state
             from_input = x @ w.T + wb
-            z, reset = np.split(f(from_input[:, gates] + h @ r[gates].T + rb[gates]), 2, axis=1)
+            both = f(from_input[:, gates] + h @ r[gates].T + rb[gates])
+            z, reset = both[:, :hidden], both[:, hidden:]
             if linear_before_reset:
                 recurrent = reset * (h @ r[candidate].T + rb[candidate])
             else:
@@ -309,22 +315,28 @@ def run_lstm(
     count = len(sequences.directions)
     hidden = hidden_size or recurrence.shape[-1]
     input_bias, recurrent_bias = _split_bias(B, count, 4, hidden)
-    peepholes = np.zeros((count, 3 * hidden), np.float32) if P is None else widen(P)
+    peepholes = None if P is None else widen(P)
     hidden_states, cell_states = (_initial(sequences, value, hidden) for value in initial)
 
     def cell(index: int) -> Cell:
         f, g, h = functions[3 * index : 3 * index + 3]
         w, r = weights[index], recurrence[index]
         bias = input_bias[index] + recurrent_bias[index]
-        peephole_i, peephole_o, peephole_f = np.split(peepholes[index], 3)
+        gate_i, gate_o, gate_f, gate_c = (slice(gate * hidden, (gate + 1) * hidden) for gate in range(4))
+        seen = None if peepholes is None else np.split(peepholes[index], 3)
 
         def step(x: Array, state: State) -> State:
             previous_h, previous_c = state
-            i, o, forget, c = np.split(x @ w.T + rounded(previous_h) @ r.T + bias, 4, axis=1)
-            i = f(i + peephole_i * previous_c)
-            forget = 1 - i if input_forget else f(forget + peephole_f * previous_c)
-            cell_state = forget * previous_c + i * g(c)
-            return f(o + peephole_o * cell_state) * h(cell_state), cell_state
+            sums = x @ w.T + rounded(previous_h) @ r.T + bias
+            if seen is not None:
+                sums[:, gate_i] += seen[0] * previous_c
+                sums[:, gate_f] += seen[2] * previous_c
+            i = f(sums[:, gate_i])
+            forget = 1 - i if input_forget else f(sums[:, gate_f])
+            cell_state = forget * previous_c + i * g(sums[:, gate_c])
+            if seen is not None:
+                sums[:, gate_o] += seen[1] * cell_state
+            return f(sums[:, gate_o]) * h(cell_state), cell_state
 
         return step
 
