@@ -12,6 +12,9 @@ import pytest
 from webdnn_onnx.cli.bundle import Port
 from webdnn_onnx.cli.inputs import chosen_dims, evaluate_dim, given_inputs, made_up, seeded_inputs
 from webdnn_onnx.cli.limits import index_limits
+from webdnn_onnx.cli.outputs import save_outputs, summaries
+from webdnn_onnx.cli.ports import ports_of
+from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
 from webdnn_onnx.load import load
 
@@ -55,6 +58,57 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidModelError, match=f"{name}.*{said}|{said}"):
         given_inputs([str(tmp_path / name)], ["x"])
+
+
+def test_pickled_objects_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.array(["a"], object))
+    with pytest.raises(InvalidModelError, match="save text as an array of dtype str"):
+        given_inputs([str(tmp_path / "x.npz")], ["x"])
+
+
+def test_the_elements_of_a_sequence_are_arrays_with_numbers(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{"x/1": X, "x/0": X[0]})
+    found = given_inputs([str(tmp_path / "x.npz")], ["x"])
+    assert [item.shape for item in found["x"]] == [(3,), (2, 3)]
+    sequence = Port("x", {"sequence": {"dtype": "float32"}})
+    assert seeded_inputs([sequence], found)["x"] == found["x"]
+    with pytest.raises(DTypeError, match=r"expected a sequence as x/0, x/1, \.\.\., got one array"):
+        seeded_inputs([sequence], {"x": X})
+    with pytest.raises(DTypeError, match=r"expected --input with x/0, x/1, \.\.\., got none"):
+        seeded_inputs([sequence], {})
+    np.savez(tmp_path / "x.npz", **{"x/1": X})
+    with pytest.raises(InvalidModelError, match="expected x/0 to x/0, got x/1"):
+        given_inputs([str(tmp_path / "x.npz")], ["x"])
+
+
+@pytest.mark.parametrize("dtype", [DType.BFLOAT16, DType.FLOAT8E5M2, DType.INT4, DType.STRING], ids=lambda d: d.value)
+def test_every_type_comes_back_from_the_file_it_was_saved_to(tmp_path: Path, dtype: DType) -> None:
+    value = np.array(["a", "\u00e9\u00e9"], object) if dtype is DType.STRING else np.ones(2, dtype.numpy)
+    save_outputs(tmp_path / "x.npz", {"x": value})
+    found = given_inputs([str(tmp_path / "x.npz")], ["x"])
+    back = seeded_inputs([port("x", dtype.value, "n")], found)["x"]
+    assert DType.from_numpy(back.dtype) is dtype
+    assert back.tolist() == value.tolist()
+
+
+def test_items_of_sequences_and_maps_are_saved_by_their_place(tmp_path: Path) -> None:
+    save_outputs(tmp_path / "x.npz", {"y": [{"a": np.float32(1), "b": np.float32(2)}, {7: X}], "none": None})
+    with np.load(tmp_path / "x.npz") as archive:
+        assert sorted(archive) == ["y/0/a", "y/0/b", "y/1/7"]
+        np.testing.assert_array_equal(archive["y/1/7"], X)
+    assert summaries({"y": [{"a": np.float32(1)}]}) == {"y": [{"a": 1.0}]}
+
+
+def test_an_input_without_a_declared_rank_takes_any() -> None:
+    untyped = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, None)
+    ports = ports_of(load(onnx.helper.make_model(onnx.helper.make_graph([], "g", [untyped], [untyped]))))
+    assert seeded_inputs(ports, {"x": X})["x"].shape == (2, 3)
+
+
+def test_a_size_that_another_input_fixed_is_named() -> None:
+    ports = [port("x", "float32", "n", 3), port("y", "float32", "n")]
+    with pytest.raises(ShapeError, match=r"input 'y': expected shape \[n\] with n = 2, got \[3\]"):
+        seeded_inputs(ports, {"x": X, "y": X[0]})
 
 
 def test_a_name_that_the_model_has_not_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,28 @@ _SHOWN = 8
 
 
 def print_outputs(outputs: Mapping[str, RunValue]) -> None:
-    """Each output's type and values, shortened."""
+    """Each output's type and values, shortened; items of sequences and maps are named as in `save_outputs`."""
     for name, value in outputs.items():
-        if isinstance(value, np.ndarray):
-            print(f"{name}: {DType.from_numpy(value.dtype).value}{list(value.shape)}")
-            text = np.array2string(np.asarray(value), threshold=64, edgeitems=3, precision=6, max_line_width=100)
-            print("  " + text.replace("\n", "\n  "))
-        else:
-            print(f"{name}: {value}")
+        _print(name, value)
+
+
+def _print(name: str, value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        print(f"{name}: {DType.from_numpy(value.dtype).value}{list(value.shape)}")
+        text = np.array2string(value, threshold=64, edgeitems=3, precision=6, max_line_width=100)
+        print("  " + text.replace("\n", "\n  "))
+    elif isinstance(value, list):
+        print(f"{name}: sequence of {len(value)}")
+        for index, item in enumerate(value[:_SHOWN]):
+            _print(f"{name}/{index}", item)
+        if len(value) > _SHOWN:
+            print(f"{name}/...")
+    elif isinstance(value, dict):
+        print(f"{name}: map of {len(value)}")
+        for key, item in value.items():
+            _print(f"{name}/{key}", item)
+    else:
+        print(f"{name}: {'empty optional' if value is None else value}")
 
 
 def summaries(outputs: Mapping[str, RunValue]) -> dict[str, Any]:
@@ -49,15 +63,11 @@ def run_facts(info: RunInfo) -> dict[str, Any]:
 
 
 def save_outputs(path: Path, outputs: Mapping[str, RunValue]) -> None:
-    """Write an .npz whole or not at all; items of sequences are `name/0`, `name/1`. Raises OutputError."""
-    arrays: dict[str, Any] = {}
-    for name, value in outputs.items():
-        if isinstance(value, list):
-            arrays.update({f"{name}/{index}": np.asarray(item) for index, item in enumerate(value)})
-        elif isinstance(value, dict):
-            arrays.update({f"{name}/{key}": np.asarray(item) for key, item in value.items()})
-        elif value is not None:
-            arrays[name] = value
+    """Write an .npz whole or not at all; items of sequences are `name/0`, `name/1`, of maps `name/key`.
+
+    Strings have dtype str, types that NumPy has not (bfloat16) are bytes. Raises OutputError.
+    """
+    arrays = dict(item for name, value in outputs.items() for item in _arrays(name, value))
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as stream:
             try:
@@ -71,21 +81,44 @@ def save_outputs(path: Path, outputs: Mapping[str, RunValue]) -> None:
         raise OutputError(f"{path}: cannot write the outputs: {error.strerror or error}") from error
 
 
-def _summary(value: RunValue) -> Any:
-    if isinstance(value, np.ndarray):
-        first = value.reshape(-1)[:_SHOWN]
-        dtype = DType.from_numpy(value.dtype)
-        values = [str(item) if dtype is DType.STRING else _number(item) for item in first]
-        return {"dtype": dtype.value, "shape": list(value.shape), "first": values}
+def _arrays(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The arrays that a value consists of, as NumPy can read them back without pickles."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _arrays(f"{name}/{index}", item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _arrays(f"{name}/{key}", item)
+    elif value is not None:
+        array = np.asarray(value)
+        if array.dtype == np.object_:
+            array = array.astype(np.str_)
+        yield name, array if array.dtype.isbuiltin == 1 else _as_bytes(array)
+
+
+def _as_bytes(array: Any) -> Any:
+    return array if array.dtype.kind == "U" else array.view(np.dtype((np.void, array.dtype.itemsize)))
+
+
+def _summary(value: Any) -> Any:
     if isinstance(value, list):
         return [_summary(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _summary(item) for key, item in value.items()}
-    return None
+    if isinstance(value, np.ndarray):
+        dtype = DType.from_numpy(value.dtype)
+        first = [_item(item, dtype) for item in value.reshape(-1)[:_SHOWN]]
+        return {"dtype": dtype.value, "shape": list(value.shape), "first": first}
+    if value is None or isinstance(value, str):
+        return value
+    return _item(value, DType.from_numpy(np.asarray(value).dtype))
 
 
-def _number(item: Any) -> Any:
-    if isinstance(item, (np.bool_, np.integer)):
-        return item.item()
-    number = float(item)
+def _item(item: Any, dtype: DType) -> Any:
+    """One element as JSON has it; numbers that it has not, and complex ones, are text."""
+    if dtype is DType.STRING or dtype.is_complex:
+        return str(item)
+    if dtype is DType.BOOL:
+        return bool(item)
+    number = int(item) if dtype.is_integer else float(item)
     return number if np.isfinite(number) else str(number)

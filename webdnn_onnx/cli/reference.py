@@ -11,6 +11,7 @@ from webdnn_onnx.cli.inputs import given_inputs, made_up, seeded_inputs
 from webdnn_onnx.cli.limits import index_limits
 from webdnn_onnx.cli.outputs import print_outputs, save_outputs, summaries
 from webdnn_onnx.cli.ports import ports_of
+from webdnn_onnx.dtypes import DType
 from webdnn_onnx.report.units import format_ms
 
 __all__ = ["run"]
@@ -39,7 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"runMs": elapsed, "outputs": summaries(outputs)}))
         return 0
-    drawn = [f"{name} {value.dtype}{list(value.shape)}" for name, value in inputs.items() if name not in given]
+    drawn = [
+        f"{name} {DType.from_numpy(value.dtype).value}{list(value.shape)}"
+        for name, value in inputs.items()
+        if name not in given
+    ]
     if drawn:
         print(f"seeded inputs: {', '.join(drawn)}")
     print(f"reference: {len(graph.nodes)} nodes in {format_ms(elapsed)}")
