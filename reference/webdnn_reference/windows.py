@@ -93,7 +93,7 @@ def plan_windows(
     auto_pad: NOTSET uses `pads` (begins, then ends); VALID pads nothing; SAME_UPPER and SAME_LOWER pad so that there
     are ceil(size / stride) windows, with the odd element at the end or at the beginning. ceil_mode adds a last window
     that reaches past the end padding, unless it would start there.
-    Raises ShapeError, or InvalidModelError for an unknown auto_pad or a stride or dilation below 1.
+    Raises ShapeError, or InvalidModelError for an unknown auto_pad, a stride or dilation below 1 or a negative pad.
     """
     rank = len(sizes)
     kernel = spatial_attribute("kernel_shape", kernel, rank, 1)
@@ -120,6 +120,8 @@ def _explicit_pads(pads: Sequence[int] | None, rank: int) -> tuple[tuple[int, ..
         return (0,) * rank, (0,) * rank
     if len(pads) != 2 * rank:
         raise ShapeError(f"pads: expected {2 * rank} entries, two per spatial axis, got {list(pads)}")
+    if min(pads, default=0) < 0:
+        raise InvalidModelError(f"pads: expected entries that are not negative, got {list(pads)}")
     return tuple(int(pad) for pad in pads[:rank]), tuple(int(pad) for pad in pads[rank:])
 
 

@@ -86,6 +86,19 @@ def test_attention_keeps_the_type(dtype: type) -> None:
     np.testing.assert_allclose(got, attended(*(x.astype(np.float64) for x in (q, k, v))), rtol=3e-3, atol=1e-3)
 
 
+def test_a_mask_of_one_column_covers_one_key() -> None:
+    q, k, v = f32(1, 1, 2, 4, seed=1), f32(1, 1, 3, 4, seed=2), f32(1, 1, 3, 4, seed=3)
+    mask = np.ones((2, 1), np.bool_)
+    np.testing.assert_allclose(run("Attention", q, k, v, mask, opset=24), np.repeat(v[:, :, :1], 2, 2), rtol=1e-6)
+    np.testing.assert_allclose(run("Attention", q, k, v, mask, opset=23), attended(q, k, v), rtol=1e-5)
+
+
+def test_a_mask_has_a_column_for_each_key_at_version_23() -> None:
+    q, k = f32(1, 1, 2, 4), f32(1, 1, 3, 4)
+    with pytest.raises(ShapeError, match="attn_mask"):
+        run("Attention", q, k, k, np.ones((2, 2), np.bool_), opset=23)
+
+
 def test_past_keys_need_past_values() -> None:
     with pytest.raises(InvalidModelError, match="past_value"):
         run("Attention", *(f32(1, 1, 2, D) for _ in range(3)), None, f32(1, 1, 2, D), opset=23)

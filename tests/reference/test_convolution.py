@@ -201,3 +201,30 @@ def test_max_unpool_undoes_max_pool() -> None:
 def test_max_unpool_refuses_indices_outside() -> None:
     with pytest.raises(InvalidModelError, match="I: expected indices in"):
         run("MaxUnpool", np.ones((1, 1, 1), np.float32), np.full((1, 1, 1), 9), opset=11, kernel_shape=(2,))
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_convolutions_refuse_negative_pads(op: str) -> None:
+    x, w = np.ones((1, 1, 5), np.float32), np.ones((1, 1, 2), np.float32)
+    with pytest.raises(InvalidModelError, match=r"pads: expected entries that are not negative, got \[-1, 0\]"):
+        run(op, x, w, opset=11, pads=(-1, 0))
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool", "LpPool"])
+def test_pools_refuse_negative_pads(op: str) -> None:
+    with pytest.raises(InvalidModelError, match=r"pads: expected entries that are not negative, got \[0, -1\]"):
+        run(op, np.ones((1, 1, 5), np.float32), opset=11, kernel_shape=(2,), pads=(0, -1))
+
+
+def test_output_padding_is_less_than_stride_or_dilation() -> None:
+    x, w = np.ones((1, 1, 3), np.float32), np.ones((1, 1, 2), np.float32)
+    assert run("ConvTranspose", x, w, opset=11, strides=(2,), output_padding=(1,)).shape == (1, 1, 7)
+    assert run("ConvTranspose", x, w, opset=11, dilations=(2,), output_padding=(1,)).shape == (1, 1, 6)
+    with pytest.raises(InvalidModelError, match="output_padding: expected less than the stride or the dilation"):
+        run("ConvTranspose", x, w, opset=11, strides=(2,), output_padding=(2,))
+
+
+def test_conv_transpose_refuses_an_unknown_auto_pad() -> None:
+    x, w = np.ones((1, 1, 3), np.float32), np.ones((1, 1, 2), np.float32)
+    with pytest.raises(InvalidModelError, match="auto_pad: expected NOTSET"):
+        run("ConvTranspose", x, w, opset=11, auto_pad="SAME")

@@ -98,3 +98,11 @@ def test_affine_grid_agrees(rank: int, align: int, seed: int, data: st.DataObjec
     sizes = [data.draw(st.integers(1 + align, 4)) for _ in range(rank)]
     theta = filled((2, rank, rank + 1), np.float32, seed)
     agree("AffineGrid", [theta, np.array([2, 1, *sizes])], {"align_corners": align}, opset=20, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic", "nearest"])
+def test_an_infinite_position_on_an_axis_of_one_sample(mode: str) -> None:
+    x = np.array([[[[2.0], [3.0]]]], np.float32)
+    at = np.array([[[[np.inf, -1.0], [-np.inf, 1.0]]]], np.float32)
+    got = run("GridSample", x, at, opset=20, mode=mode, align_corners=1)
+    np.testing.assert_allclose(got, [[[[2, 3]]]], rtol=1e-6)

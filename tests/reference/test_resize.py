@@ -182,3 +182,13 @@ def test_upsample_agrees(opset: int, mode: str, height: float, width: float, see
     inputs = [x] if opset == 7 else [x, factors]
     attributes = {"mode": mode} | ({"scales": factors.tolist()} if opset == 7 else {})
     agree("Upsample", inputs, attributes, opset=opset, atol=1e-5)
+
+
+@pytest.mark.parametrize(("policy", "lengths"), [("not_larger", (5, 7)), ("not_smaller", (6, 8))])
+def test_align_corners_keeps_the_corners_whatever_the_policy(policy: str, lengths: tuple[int, int]) -> None:
+    image = np.add.outer(np.arange(3.0) * 10, np.arange(4.0))
+    got = run(
+        "Resize", image, None, None, np.array([5, 8]), opset=19, mode="linear",
+        coordinate_transformation_mode="align_corners", keep_aspect_ratio_policy=policy,
+    )  # fmt: skip
+    np.testing.assert_allclose(got, np.add.outer(np.linspace(0, 20, lengths[0]), np.linspace(0, 3, lengths[1])))

@@ -108,3 +108,7 @@ def test_dft_agrees(dtype: type, onesided: int) -> None:
     kind = {np.float32: TensorProto.FLOAT, np.float64: TensorProto.DOUBLE}[dtype]
     x = filled((2, 12, 1), dtype, 0)
     agree("DFT", [x], {"onesided": onesided}, opset=20, outputs=[kind], rtol=1e-3, atol=1e-4)
+
+
+def test_the_peak_of_an_integer_window_is_one() -> None:
+    np.testing.assert_array_equal(run("BlackmanWindow", np.array(4), opset=17, output_datatype=7), [0, 0, 1, 0])

@@ -133,7 +133,7 @@ def _mask_place(context: NodeContext, i: Indices, keys: Dim) -> tuple[list[Expr]
     aligned = i[4 - len(shape) :]
     at = [context.within(size, index) for size, index in zip(shape, aligned, strict=True)]
     columns = shape[-1]
-    if columns in (1, keys):
+    if columns == keys or (columns == 1 and context.node.opset < 24):
         return at, build.TRUE
     return at, apply(Op.LT, i[3], build.dim(columns))
 

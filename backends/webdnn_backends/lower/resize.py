@@ -14,7 +14,16 @@ from webdnn_backends.ir.scalars import Op
 from webdnn_backends.lower.context import Indices, NodeContext
 from webdnn_backends.lower.elementwise import like
 from webdnn_backends.lower.registry import lowering
-from webdnn_backends.lower.resize_dynamic import Sampling, at_run_time, finished, measured, symbolic, type_of, widened
+from webdnn_backends.lower.resize_dynamic import (
+    Sampling,
+    at_run_time,
+    by_sizes,
+    finished,
+    measured,
+    symbolic,
+    type_of,
+    widened,
+)
 from webdnn_onnx.dtypes import DType
 
 __all__ = ["taps"]
@@ -186,7 +195,8 @@ def _static(context: NodeContext, sampling: Sampling, scales: Sequence[float | N
         start, end = (float(roi[where]), float(roi[where + len(axes)])) if roi is not None and roi.size else (0.0, 1.0)
         scale = scales[axis]
         assert scale is not None, "static sizes give a scale"
-        x = coordinates(sampling.transform, size, count, scale, start, end)
+        ratio = count / size if by_sizes(context) and sampling.transform == "align_corners" else scale
+        x = coordinates(sampling.transform, size, count, ratio, start, end)
         if sampling.transform == "tf_crop_and_resize":
             outside[axis] = (x < 0) | (x > size - 1)
         positions[axis], weights[axis] = taps(sampling, x, size, scale)

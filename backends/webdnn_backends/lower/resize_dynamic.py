@@ -74,6 +74,12 @@ def measured(context: NodeContext, modern: bool) -> bool:
     return context.constant(index) is None or (roi and context.constant(1) is None)
 
 
+def by_sizes(context: NodeContext) -> bool:
+    """Whether the node names lengths, not scales."""
+    modern = context.node.op == "Resize" and context.node.opset >= 11
+    return modern and context.has(3) and not _is_empty(context, 3)
+
+
 def _is_empty(context: NodeContext, index: int) -> bool:
     return 0 in context.shape(index)
 
@@ -82,9 +88,8 @@ def at_run_time(context: NodeContext, sampling: Sampling) -> None:
     """Resize by scales (or by sizes that keep the aspect ratio) that are computed at run time."""
     rank, shape = context.rank(0), context.shape(0)
     axes = [context.axis(axis, rank) for axis in context.attribute("axes", tuple(range(rank)))]
-    modern = context.node.op == "Resize" and context.node.opset >= 11
     extents = [real(shape[axis]) for axis in axes]
-    if modern and context.has(3) and not _is_empty(context, 3):
+    if by_sizes(context):
         # The common ratio of sizes that keep the aspect.
         op = ReduceOp.MIN if context.attribute("keep_aspect_ratio_policy", "stretch") == "not_larger" else ReduceOp.MAX
         combine = Op.MIN if op is ReduceOp.MIN else Op.MAX
@@ -99,7 +104,7 @@ def at_run_time(context: NodeContext, sampling: Sampling) -> None:
         scales = [context.read(table, (Const(0),))] * len(axes)
         sizes = [_rounded("round_prefer_ceil", apply(Op.MUL, extent, scales[0]), scales[0]) for extent in extents]
     else:
-        index = 2 if modern else 1
+        index = 2 if context.node.op == "Resize" and context.node.opset >= 11 else 1
         scales = [context.element(index, (Const(k),)) for k in range(len(axes))]
         sizes = []
         for k, extent in enumerate(extents):
@@ -131,7 +136,7 @@ def at_run_time(context: NodeContext, sampling: Sampling) -> None:
     for k, axis in enumerate(axes):
         count = context.output().shape[axis]
         ends = (_roi(context, k), _roi(context, k + len(axes))) if sampling.transform == "tf_crop_and_resize" else None
-        place = _places(sampling.transform, shape[axis], count, scales[k], ends)
+        place = _places(sampling.transform, shape[axis], count, scales[k], ends, by_sizes(context))
         lines[axis] = Line(shape[axis], count, scales[k], place, taps[k], ends is not None)
     _sampled(context, sampling, lines)
 
@@ -169,7 +174,7 @@ def symbolic(context: NodeContext, sampling: Sampling, scales: Sequence[float | 
         if sampling.transform == "tf_crop_and_resize":
             axes = list(context.attribute("axes", tuple(range(context.rank(0)))))
             ends = (_roi(context, axes.index(axis)), _roi(context, axes.index(axis) + len(axes)))
-        place = _places(sampling.transform, size, count, ratio, ends)
+        place = _places(sampling.transform, size, count, ratio, ends, by_sizes(context))
         lines[axis] = Line(size, count, ratio, place, taps, ends is not None)
     _sampled(context, sampling, lines)
 
@@ -322,9 +327,12 @@ def _rounded(mode: str, x: Expr, scale: Expr) -> Expr:
 
 
 def _places(
-    transform: str, size: Dim, count: Dim, scale: Expr, ends: tuple[Expr, Expr] | None
+    transform: str, size: Dim, count: Dim, scale: Expr, ends: tuple[Expr, Expr] | None, sized: bool
 ) -> Callable[[Expr], Expr]:
-    """Where in the input an output position lies (coordinate_transformation_mode). ends: of the region of interest."""
+    """Where in the input an output position lies (coordinate_transformation_mode).
+
+    ends: of the region of interest. sized: whether `count` was asked for, not the scale.
+    """
 
     def place(o: Expr) -> Expr:
         at = cast(DType.FLOAT32, o)
@@ -341,7 +349,7 @@ def _places(
             case "pytorch_half_pixel":
                 return build.select(single, f32(0.0), half)
             case "align_corners":
-                whole = apply(Op.SUB, apply(Op.MUL, scale, real(size)), f32(1.0))
+                whole = real(count - 1) if sized else apply(Op.SUB, apply(Op.MUL, scale, real(size)), f32(1.0))
                 return build.select(single, f32(0.0), apply(Op.DIV, apply(Op.MUL, at, real(size - 1)), whole))
             case "tf_half_pixel_for_nn":
                 return apply(Op.DIV, apply(Op.ADD, at, f32(0.5)), scale)

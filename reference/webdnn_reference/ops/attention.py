@@ -98,7 +98,7 @@ def attention(
     if nonpad_kv_seqlen is not None:
         conditions.append(key < nonpad_kv_seqlen.reshape(-1, 1, 1, 1))
     if attn_mask is not None:
-        mask = _full_mask(attn_mask, keys)
+        mask = _full_mask(attn_mask, keys) if context.opset >= 24 else attn_mask
         unidirectional(mask, scores.shape, "attn_mask")
         if mask.dtype == np.bool_:
             conditions.append(mask)
@@ -120,9 +120,9 @@ def attention(
 
 
 def _full_mask(mask: Array, keys: int) -> Array:
-    """The mask with its last dimension extended to `keys` positions that may not be attended to."""
+    """The mask with its last dimension, 1 too, extended to `keys` positions that may not be attended to."""
     missing = keys - mask.shape[-1] if mask.ndim else 0
-    if missing <= 0 or mask.shape[-1] == 1:
+    if missing <= 0:
         return mask
     fill = False if mask.dtype == np.bool_ else np.array(-np.inf).astype(mask.dtype)
     return np.concatenate([mask, np.full((*mask.shape[:-1], missing), fill, mask.dtype)], axis=-1)

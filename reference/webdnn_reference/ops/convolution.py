@@ -138,6 +138,9 @@ def conv_transpose(
         raise InvalidModelError(
             f"strides, dilations, output_padding: expected positive ones, padding from 0, got {got}"
         )
+    if any(more >= max(step, gap) for more, step, gap in zip(extra, steps, gaps, strict=True) if more):
+        got = f"{list(extra)} for {list(steps)} and {list(gaps)}"
+        raise InvalidModelError(f"output_padding: expected less than the stride or the dilation of its axis, got {got}")
     full = tuple(
         step * (size - 1) + more + (extent - 1) * gap + 1
         for step, size, more, extent, gap in zip(steps, X.shape[2:], extra, kernel, gaps, strict=True)
@@ -188,10 +191,14 @@ def _transposed_placement(
         outputs = spatial_attribute("output_shape", tuple(output_shape)[-rank:], rank, 0)
         if min(outputs, default=0) < 0:
             raise ShapeError(f"output_shape: expected sizes that are not negative, got {list(output_shape)}")
+    elif auto_pad not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise InvalidModelError(f"auto_pad: expected NOTSET, VALID, SAME_UPPER or SAME_LOWER, got {auto_pad!r}")
     elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         outputs = tuple(min(most, size * stride) for most, size, stride in zip(full, sizes, strides, strict=True))
     else:
         padding = spatial_attribute("pads", pads, 2 * rank, 0) if auto_pad in ("NOTSET", "") else (0,) * (2 * rank)
+        if min(padding, default=0) < 0:
+            raise InvalidModelError(f"pads: expected entries that are not negative, got {list(padding)}")
         begins, ends = padding[:rank], padding[rank:]
         return begins, tuple(max(0, size - begin - end) for size, begin, end in zip(full, begins, ends, strict=True))
     totals = [max(0, size - output) for size, output in zip(full, outputs, strict=True)]

@@ -88,7 +88,8 @@ def _taps(normalised: Array, size: int, align_corners: bool, mode: str, padding:
     """The samples along one axis, of length `size`, that each position [N, P] draws on."""
     kind = normalised.dtype.type
     if align_corners:
-        x = (normalised + 1) / 2 * kind(size - 1)
+        # The only sample of an axis lies at every position, infinite ones too.
+        x = (normalised + 1) / 2 * kind(size - 1) if size > 1 else np.zeros_like(normalised)
         low, high = 0.0, size - 1.0
     else:
         x = ((normalised + 1) * kind(size) - 1) / 2

@@ -211,7 +211,8 @@ def _coordinates(item: _Axis, how: Resampling) -> Array:
         case "pytorch_half_pixel":
             positions = (x + half) / scale - half if item.resized > 1 else np.zeros_like(x)
         case "align_corners":
-            steps = scale * kind(item.length) - 1
+            fractional = isinstance(item.scale, np.float32)
+            steps = (scale * kind(item.length) if fractional else kind(item.resized)) - 1
             positions = x * last / steps if item.resized > 1 else np.zeros_like(x)
         case "asymmetric":
             positions = x / scale

@@ -202,5 +202,6 @@ def mel_weight_matrix(
 def _as_datatype(values: Array, output_datatype: int, context: Context) -> Array:
     dtype: np.dtype[Any] = DType.from_onnx(output_datatype).numpy
     if is_integer(dtype):
-        return saturate(np.trunc(values), dtype)
+        # Cast from float32, as the function bodies do: the peak of a window is 1, not the float64 just below it.
+        return saturate(np.trunc(values.astype(np.float32)), dtype)
     return values if context.float64 else values.astype(dtype)
