@@ -41,8 +41,10 @@ def load(
         folder = path.parent if folder is None else folder
     elif isinstance(model, bytes | bytearray | memoryview):
         proto = _parse(bytes(model), "the bytes given")
-    else:
+    elif isinstance(model, onnx.ModelProto):
         proto = model
+    else:
+        raise InvalidModelError(f"model: expected a path, bytes or a ModelProto, got {type(model).__name__}")
     _check_header(proto)
     return GraphReader(proto, TensorReader(None if folder is None else Path(folder)), keep_defaults).graph()
 
@@ -86,8 +88,19 @@ def _check_header(proto: onnx.ModelProto) -> None:
         raise InvalidModelError("ModelProto: expected a graph, got none")
     if not proto.ir_version:
         raise InvalidModelError("ModelProto: ir_version: expected at least 1, got none")
+    if proto.ir_version > onnx.IR_VERSION:
+        raise InvalidModelError(
+            f"ModelProto: ir_version: expected at most {onnx.IR_VERSION}, which the installed onnx package knows, "
+            f"got {proto.ir_version}; upgrade onnx"
+        )
+    newest: dict[str, tuple[int, int]] = onnx.defs.C.schema_version_map()
     for entry in proto.opset_import:
+        where = f"opset_import of '{entry.domain or 'ai.onnx'}'"
         if entry.version < 1:
+            raise InvalidModelError(f"{where}: expected at least 1, got {entry.version}")
+        domain = "" if entry.domain == "ai.onnx" else entry.domain
+        if domain in newest and entry.version > newest[domain][1]:
             raise InvalidModelError(
-                f"opset_import of '{entry.domain or 'ai.onnx'}': expected at least 1, got {entry.version}"
+                f"{where}: expected at most {newest[domain][1]}, which the installed onnx package knows, "
+                f"got {entry.version}; upgrade onnx, or export the model for an earlier opset"
             )

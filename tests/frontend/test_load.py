@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -210,3 +211,25 @@ def test_names_of_nested_graphs_become_unique() -> None:
 def test_anonymous_dimensions_are_symbols_of_their_own() -> None:
     graph = load(model([node("Relu", ["x"], ["y"])], {"x": [None, "?", "n", 3]}, ["y"]))
     assert str(graph.inputs[0].type) == "float32[x.dim0, x.dim1, n, 3]"
+
+
+@pytest.mark.parametrize("model", [123, None, onnx.GraphProto()])
+def test_what_is_no_model_is_named_by_its_type(model: Any) -> None:
+    with pytest.raises(InvalidModelError, match=f"expected a path, bytes or a ModelProto, got {type(model).__name__}"):
+        load(model)
+
+
+@pytest.mark.parametrize(
+    ("ir_version", "domain", "version", "said"),
+    [
+        (99, "", 18, "ir_version: expected at most .* got 99; upgrade onnx"),
+        (9, "", 99, "opset_import of 'ai.onnx': expected at most .* got 99; upgrade onnx"),
+        (9, "ai.onnx", 99, "opset_import of 'ai.onnx': expected at most .* got 99; upgrade onnx"),
+        (9, "ai.onnx.ml", 9, "opset_import of 'ai.onnx.ml': expected at most 5, .* got 9; upgrade onnx"),
+    ],
+)
+def test_versions_that_nobody_knows_yet_are_refused(ir_version: int, domain: str, version: int, said: str) -> None:
+    opsets = [onnx.helper.make_opsetid(domain, version), onnx.helper.make_opsetid("com.example", 1000)]
+    graph = onnx.helper.make_graph([], "g", [], [])
+    with pytest.raises(InvalidModelError, match=said):
+        load(onnx.helper.make_model(graph, ir_version=ir_version, opset_imports=opsets))

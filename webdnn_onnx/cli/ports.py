@@ -18,10 +18,8 @@ def ports_of(graph: Graph) -> tuple[Port, ...]:
 
 def _describe(kind: Type | None) -> dict[str, Any]:
     match kind:
-        case TensorType(dtype, None):
-            return {"dtype": dtype.value}
         case TensorType(dtype, shape):
-            return {"dtype": dtype.value, "shape": [to_json(dim) for dim in shape]}
+            return {"dtype": dtype.value} | ({} if shape is None else {"shape": [to_json(dim) for dim in shape]})
         case SequenceType(element):
             return {"sequence": _describe(element)}
         case OptionalType(element):
