@@ -61,14 +61,19 @@ def bind(node: Node) -> Bound:
     """
     function = OPERATORS.get(node.op, node.opset, node.domain, node.name)
     signature = _signature(function)
+    constraints = constraints_of(node.op, node.opset, node.domain) or contrib_constraints(node.op, node.domain)
+    allowed = signature.attributes
+    if constraints is not None and constraints.attributes is not None:
+        # One function may serve versions of which only the later ones have an attribute.
+        allowed = allowed & constraints.attributes
     attributes = dict(node.attributes)
     if node.opset < 6:
-        for name in _IGNORED_BEFORE_6 - signature.attributes:
+        for name in _IGNORED_BEFORE_6 - allowed:
             attributes.pop(name, None)
     if not signature.accepts_any:
         for name in attributes:
-            if name not in signature.attributes:
-                known = ", ".join(sorted(signature.attributes)) or "none"
+            if name not in allowed:
+                known = ", ".join(sorted(allowed)) or "none"
                 raise InvalidModelError(f"{where(node)}: attributes: expected some of: {known}; got '{name}'")
     for name in signature.required:
         if name not in attributes:
@@ -79,7 +84,7 @@ def bind(node: Node) -> Bound:
         wants_context=signature.wants_context,
         least=signature.least,
         most=signature.most,
-        constraints=constraints_of(node.op, node.opset, node.domain) or contrib_constraints(node.op, node.domain),
+        constraints=constraints,
         shapes=contrib_shapes(node.op, node.domain),
     )
 

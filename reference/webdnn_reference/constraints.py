@@ -18,7 +18,7 @@ import onnx.defs
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, InvalidModelError
 
-__all__ = ["Constraints", "Formal", "check_inputs", "constraints_of", "tensor_text", "type_text"]
+__all__ = ["Constraints", "Formal", "check_inputs", "check_outputs", "constraints_of", "tensor_text", "type_text"]
 
 _SCHEMA_NAMES: dict[DType, str] = {DType.FLOAT32: "float", DType.FLOAT64: "double"}
 
@@ -36,11 +36,16 @@ class Formal:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What one operator version says of its inputs; `repeated` declares those beyond the last of `formals`."""
+    """What one operator version says of its inputs; `repeated` declares those beyond the last of `formals`.
+
+    outputs: the last one declares those beyond it too. attributes: their names. None where no schema says it.
+    """
 
     formals: tuple[Formal, ...]
     repeated: Formal | None
     least: int
+    outputs: tuple[Formal, ...] | None = None
+    attributes: frozenset[str] | None = None
 
 
 @functools.cache
@@ -56,18 +61,23 @@ def constraints_of(op: str, opset: int, domain: str) -> Constraints | None:
     for formal in schema.inputs:
         variadic = formal.option == option.Variadic
         together = formal.is_homogeneous and (shared.count(formal.type_str) > 1 or variadic)
-        one = Formal(
-            name=formal.name,
-            types=frozenset(formal.types),
-            dtypes=frozenset(_DTYPES[name] for name in formal.types if name in _DTYPES),
-            variable=formal.type_str if together else "",
-            required=formal.option == option.Single,
-        )
+        one = _formal(formal, formal.type_str if together else "")
         if variadic:
             repeated = one
         else:
             formals.append(one)
-    return Constraints(tuple(formals), repeated, _least(schema))
+    outputs = tuple(_formal(formal, "") for formal in schema.outputs)
+    return Constraints(tuple(formals), repeated, _least(schema), outputs, frozenset(schema.attributes))
+
+
+def _formal(formal: onnx.defs.OpSchema.FormalParameter, variable: str) -> Formal:
+    return Formal(
+        name=formal.name,
+        types=frozenset(formal.types),
+        dtypes=frozenset(_DTYPES[name] for name in formal.types if name in _DTYPES),
+        variable=variable,
+        required=formal.option == onnx.defs.OpSchema.FormalParameterOption.Single,
+    )
 
 
 def _least(schema: onnx.defs.OpSchema) -> int:
@@ -114,6 +124,21 @@ def check_inputs(constraints: Constraints, values: Sequence[Any], float64: bool)
                 raise InvalidModelError(f"input '{formal.name}': expected a value, got none")
         elif not _accepts(formal, value, float64):
             raise DTypeError(f"input '{formal.name}': expected one of {_names(formal)}, got {type_text(value)}")
+
+
+def check_outputs(constraints: Constraints, values: Sequence[Any]) -> None:
+    """Check the types of the tensors that one call gave: attributes may name types that the version does not have.
+
+    Raises DTypeError for a type that the schema does not list.
+    """
+    outputs = constraints.outputs
+    if not outputs:
+        return
+    for index, value in enumerate(values):
+        if isinstance(value, np.ndarray):
+            formal = outputs[min(index, len(outputs) - 1)]
+            if value.dtype not in formal.dtypes:
+                raise DTypeError(f"output '{formal.name}': expected one of {_names(formal)}, got {type_text(value)}")
 
 
 def tensor_text(dtype: DType) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ from webdnn_onnx.errors import DTypeError, InvalidModelError, LimitError, ShapeE
 from webdnn_onnx.graph import Graph, Node
 from webdnn_onnx.load import load
 from webdnn_reference.binding import Bound, where
-from webdnn_reference.constraints import check_inputs, type_text
+from webdnn_reference.constraints import check_inputs, check_outputs, type_text
 from webdnn_reference.contrib_inputs import check_shapes
 from webdnn_reference.plan import Plan, Step, plan_graph
 from webdnn_reference.registry import Context
@@ -46,6 +46,7 @@ class Interpreter:
         self._plans: dict[tuple[int, tuple[str, ...] | None], Plan] = {}
         self._constants: dict[int, Mapping[str, Any]] = {}
         self._located: WebDNNError | None = None
+        self._observed: Exception | None = None
 
     def run(
         self,
@@ -55,13 +56,18 @@ class Interpreter:
     ) -> dict[str, Any]:
         """The model's outputs by name, or the values named in `outputs` (any of the graph; the rest is not computed).
 
-        The arrays returned are the caller's own, never views of inputs or of the model's constants.
+        The arrays returned are the caller's own: no two share memory, nor does any with an input or a constant.
         inputs: arrays by name; lists for sequences, None for an empty optional. An initializer's name overrides it.
         A value is freed after its last use.
-        observe: sees every node output; those of a subgraph as `node[k]/value` in its k-th run.
+        observe: sees every node output; those of a subgraph as `node[k]/value` in its k-th run. What it raises ends the
+        run and comes out as it is.
         Raises WebDNNError subclasses: InvalidModelError for missing or surplus names, ShapeError and DTypeError for
         values that the model does not accept, UnsupportedOpError for an operator that is not implemented.
         """
+        if not isinstance(inputs, Mapping):
+            raise InvalidModelError(f"inputs: expected values by name, got {type(inputs).__name__}")
+        if isinstance(outputs, str):
+            outputs = (outputs,)
         plan = self._plan(self.graph, None if outputs is None else tuple(outputs))
         values = self._constants_of(self.graph) | self._bind_inputs(inputs)
         kept = {id(value) for value in values.values()}
@@ -71,7 +77,7 @@ class Interpreter:
             return {name: _handed_out(name, value, kept) for name, value in results.items()}
         finally:
             # An error holds the frames it passed, and these hold arrays.
-            self._located = None
+            self._located = self._observed = None
 
     def evaluate(self, node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """The outputs of one node on its own. None is an absent input, or an empty optional where the node names it."""
@@ -127,7 +133,7 @@ class Interpreter:
                 if name:
                     values[name] = result
                     if observe is not None:
-                        observe(scope + name, result)
+                        self._show(observe, scope + name, result)
             del results
             for name in step.frees:
                 values.pop(name, None)
@@ -135,6 +141,13 @@ class Interpreter:
         if missing:
             raise InvalidModelError(f"outputs: expected a node or input that gives '{missing[0]}', got none")
         return {name: values[name] for name in plan.outputs}
+
+    def _show(self, observe: Observer, name: str, value: Any) -> None:
+        try:
+            observe(name, value)
+        except Exception as error:
+            self._observed = error
+            raise
 
     def _run_step(self, step: Step, values: dict[str, Any], observe: Observer | None, scope: str) -> Sequence[Any]:
         node, bound = step.node, step.bound
@@ -151,16 +164,20 @@ class Interpreter:
                 results = bound.function(*arguments, **bound.attributes, context=context)
             else:
                 results = bound.function(*arguments, **bound.attributes)
+            if not isinstance(results, tuple):
+                results = (results,)
+            if bound.constraints is not None and not self._float64:
+                check_outputs(bound.constraints, results)
         except WebDNNError as error:
-            if error is self._located:
+            if error is self._located or error is self._observed:
                 raise
             self._located = type(error)(f"{where(node)}: {error}")
             raise self._located from error
         except (ValueError, IndexError, TypeError, AttributeError, KeyError, ArithmeticError, MemoryError) as error:
+            if error is self._observed:
+                raise
             self._located = _described(node, arguments, error)
             raise self._located from error
-        if not isinstance(results, tuple):
-            results = (results,)
         if len(results) < len(step.outputs):
             raise InvalidModelError(
                 f"{where(node)}: outputs: expected at most {len(results)}, got {len(step.outputs)} names"
@@ -190,6 +207,7 @@ class Interpreter:
             opset=node.opset,
             domain=node.domain,
             outputs=len(step.outputs),
+            declared=len(node.outputs),
             float64=self._float64,
             random=self._random,
             run=run,
@@ -206,7 +224,7 @@ def evaluate_node(
     return Interpreter(Graph((), (), ()), float64=float64, seed=seed).evaluate(node, inputs)
 
 
-def _handed_out(name: str, value: Any, kept: Collection[int]) -> Any:
+def _handed_out(name: str, value: Any, kept: set[int]) -> Any:
     """`_owned`, where a view may turn out not to fit into memory. Raises LimitError."""
     try:
         return _owned(value, kept)
@@ -214,12 +232,16 @@ def _handed_out(name: str, value: Any, kept: Collection[int]) -> Any:
         raise LimitError(f"output '{name}': expected a value that fits into memory, got {_summary(value)}") from error
 
 
-def _owned(value: Any, kept: Collection[int]) -> Any:
-    """A value that shares no memory with those whose ids are `kept`, nor with anything it may be a view of."""
+def _owned(value: Any, kept: set[int]) -> Any:
+    """A value that shares no memory with those whose ids are `kept`, nor with anything it may be a view of.
+
+    From then on its own id is among them.
+    """
     if isinstance(value, list):
         return [_owned(item, kept) for item in value]
     if isinstance(value, np.ndarray) and (value.base is not None or id(value) in kept):
         return value.copy()
+    kept.add(id(value))
     return value
 
 

@@ -35,8 +35,9 @@ class Context:
     """What a few operators need beside their inputs.
 
     op, name, opset, domain: of the node, for messages. outputs: how many outputs the node names, counted to the last
-    one that is used. float64: whether the interpreter is the oracle, in which floating-point values of every declared
-    width are held as float64. random: the generator for nodes that give no seed. run: evaluates a subgraph.
+    one that is used; declared: unused ones at the end included. float64: whether the interpreter is the oracle, in
+    which floating-point values of every declared width are held as float64. random: the generator for nodes that give
+    no seed. run: evaluates a subgraph.
     """
 
     op: str
@@ -44,6 +45,7 @@ class Context:
     opset: int
     domain: str
     outputs: int
+    declared: int
     float64: bool
     random: np.random.Generator
     run: RunSubgraph

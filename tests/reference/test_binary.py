@@ -127,3 +127,18 @@ def test_where_of_strings() -> None:
 def test_shapes_that_do_not_broadcast_are_named() -> None:
     with pytest.raises(ShapeError, match=r"expected shapes that broadcast, got \[2, 3, 4, 5\] and \[7\]"):
         run("Add", tensor, np.zeros(7, np.float32), opset=13)
+
+
+@pytest.mark.parametrize("base", [np.int32, np.int64])
+@pytest.mark.parametrize("exponent", [np.uint32, np.int64, np.uint64])
+def test_integer_powers_take_exponents_that_do_not_fit_the_base(base: type, exponent: type) -> None:
+    x = np.array([2, 3, -3, -1, 0, 7], base)
+    top = 1 << 8 * x.itemsize
+    for count in (2**31, 2**31 + 1, 2**32 - 1):
+        got = run("Pow", x, np.array(count, exponent), opset=15)
+        assert [value % top for value in got.tolist()] == [pow(value, count, top) for value in x.tolist()]
+
+
+def test_mod_has_two_ways() -> None:
+    with pytest.raises(InvalidModelError, match="fmod: expected 0 or 1, got 2"):
+        run("Mod", np.ones(2, np.float32), np.ones(2, np.float32), opset=28, fmod=2)

@@ -270,3 +270,19 @@ def test_spellings_of_numbers() -> None:
     np.testing.assert_array_equal(
         run("Cast", x, opset=13, to=DType.FLOAT32.onnx), np.array([1, 0.5, 1e8, -np.inf, np.inf, NAN], np.float32)
     )
+
+
+@pytest.mark.parametrize(
+    "target", [DType.FLOAT4E2M1, DType.FLOAT6E2M3, DType.FLOAT6E3M2], ids=lambda dtype: dtype.value
+)
+def test_exponents_to_the_narrowest_floats(target: DType) -> None:
+    x = np.array([0.5, 1, 2, 2.0**100], np.float32).astype(DType.FLOAT8E8M0.numpy)
+    greatest = {DType.FLOAT4E2M1: 6, DType.FLOAT6E2M3: 7.5, DType.FLOAT6E3M2: 28}[target]
+    assert run("Cast", x, opset=28, to=target.onnx).astype(np.float32).tolist() == [0.5, 1, 2, greatest]
+
+
+def test_targets_are_those_of_the_version() -> None:
+    x = np.ones(1, np.float32)
+    assert run("Cast", x, opset=19, to=DType.FLOAT8E5M2.onnx).dtype == DType.FLOAT8E5M2.numpy
+    with pytest.raises(DTypeError, match=r"Cast.*: output 'output': expected one of .*, got tensor\(float8e5m2\)"):
+        run("Cast", x, opset=13, to=DType.FLOAT8E5M2.onnx)

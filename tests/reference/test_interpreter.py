@@ -193,15 +193,40 @@ def test_branch_sees_the_values_around_it() -> None:
     assert Interpreter(model).run({"c": np.array(False), "x": x})["y"] == 3
 
 
-def test_absent_output_is_none_and_not_counted() -> None:
+def test_absent_output_is_none() -> None:
     x = np.array([3, 1, 3], np.float32)
     values, indices = evaluate_node(Node("TopK", ("x", "k"), ("v", "i"), opset=18), [x, np.array([1])])
     assert (values.tolist(), indices.tolist()) == ([3], [0])
     absent, indices = evaluate_node(Node("TopK", ("x", "k"), ("", "i"), opset=18), [x, np.array([1])])
     assert absent is None
     assert indices.tolist() == [0]
-    halves = evaluate_node(Node("Split", ("x",), ("a", "b", ""), opset=11), [x[:2]])
-    assert [None if half is None else half.tolist() for half in halves] == [[3], [1], None]
+    thirds = evaluate_node(Node("Split", ("x",), ("a", "b", ""), opset=11), [x])
+    assert [None if third is None else third.tolist() for third in thirds] == [[3], [1], None]
+
+
+def test_attributes_are_those_of_the_version() -> None:
+    matrix = np.zeros((1, 4, 1), np.float32)
+    lstm = Node("LSTM", ("x", "w", "r"), ("y",), {"hidden_size": 1, "layout": 1}, opset=7)
+    with pytest.raises(InvalidModelError, match=r"attributes: expected some of: activation_alpha.*; got 'layout'"):
+        evaluate_node(lstm, [np.zeros((1, 1, 1), np.float32), matrix, matrix])
+
+
+@pytest.mark.parametrize(
+    ("op", "opset", "inputs", "attributes"),
+    [
+        ("EyeLike", 9, [np.zeros((2, 2), np.float32)], {"dtype": TensorProto.BFLOAT16}),
+        ("QuantizeLinear", 21, [np.zeros(2, np.float32), np.float32(1)], {"output_dtype": TensorProto.FLOAT}),
+        ("DequantizeLinear", 23, [np.zeros(2, np.int8), np.float32(1)], {"output_dtype": TensorProto.DOUBLE}),
+        ("RandomNormal", 1, [], {"dtype": TensorProto.INT32, "shape": (2,)}),
+    ],
+)
+def test_attributes_name_only_types_of_the_version(
+    op: str, opset: int, inputs: list[Any], attributes: dict[str, Any]
+) -> None:
+    names = tuple(f"x{index}" for index in range(len(inputs)))
+    wrong = Node(op, names, ("y",), attributes, opset=opset, name="n")
+    with pytest.raises(DTypeError, match=rf"{op} 'n' \(opset {opset}\): .*expected .*, got "):
+        evaluate_node(wrong, [np.asarray(value) for value in inputs])
 
 
 def test_unknown_operator_is_named_with_its_node_and_opset() -> None:

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
 from webdnn_onnx.graph import Node
 from webdnn_reference import evaluate_node
 
@@ -277,3 +277,75 @@ def test_expand_is_a_broadcast_both_ways() -> None:
     assert call("Expand", np.zeros((3, 4), np.float32), np.array([1])).shape == (3, 4)
     with pytest.raises(ShapeError, match="broadcast"):
         call("Expand", np.zeros((3,), np.float32), np.array([2]))
+
+
+def test_pad_constant_may_remove_more_than_there_is_and_refill() -> None:
+    # onnxruntime: what is left of [2] after its removal, and the one element of padding.
+    assert call("Pad", np.array([7], np.float32), np.array([-2, 2]), np.float32(5), opset=13).tolist() == [5]
+    with pytest.raises(ShapeError, match="expected to leave at least 0 of axis 0's 1, got -1"):
+        call("Pad", np.array([7], np.float32), np.array([-2, 0]), opset=13)
+    assert call("Pad", np.zeros((0, 1)), np.array([0, 2, 0, -1]), mode="edge", opset=13).shape == (0, 2)
+
+
+@pytest.mark.parametrize("opset", [2, 11, 13, 18])
+def test_pad_wraps_from_opset_19_on(opset: int) -> None:
+    pads: Any = {"pads": (1, 0)} if opset == 2 else {}
+    inputs = [np.array([1, 0])] if opset > 2 else []
+    with pytest.raises(InvalidModelError, match="mode: expected one of constant, reflect, edge, got 'wrap'"):
+        call("Pad", np.zeros(2, np.float32), *inputs, mode="wrap", opset=opset, **pads)
+
+
+@pytest.mark.parametrize("opset", [1, 9])
+def test_flatten_counts_from_the_back_from_opset_11_on(opset: int) -> None:
+    assert call("Flatten", X, axis=-1, opset=11).shape == (2, 3)
+    with pytest.raises(ShapeError, match=r"axis: expected one in \[0, 2\] before opset 11, got -1"):
+        call("Flatten", X, axis=-1, opset=opset)
+
+
+def test_transpose_takes_no_negative_axes() -> None:
+    with pytest.raises(ShapeError, match=r"perm: expected the axes 0 to 1 in some order, got \[-1, 0\]"):
+        call("Transpose", X, perm=(-1, 0), opset=25)
+
+
+def test_split_gives_one_output_for_each_piece() -> None:
+    with pytest.raises(InvalidModelError, match="outputs: expected 3, one for each piece, got 2"):
+        call("Split", X, axis=1, num_outputs=3, outputs=2, opset=18)
+    with pytest.raises(InvalidModelError, match="outputs: expected 3, one for each piece, got 2"):
+        call("Split", X, np.array([1, 1, 1]), axis=1, outputs=2, opset=18)
+    with pytest.raises(InvalidModelError, match="outputs: expected 2, one for each piece, got 3"):
+        call("Split", X, axis=1, split=(1, 2), outputs=3, opset=11)
+
+
+def test_split_counts_outputs_that_nothing_uses() -> None:
+    node = Node("Split", ("x",), ("a", ""), opset=13)
+    assert evaluate_node(node, [np.arange(4)])[0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs"),
+    [
+        ("Compress", [np.float32(1), np.array([True])]),
+        ("GatherND", [np.float32(1), np.zeros((1, 0), np.int64)]),
+        ("ScatterND", [np.float32(1), np.zeros((1, 0), np.int64), np.zeros(1, np.float32)]),
+    ],
+)
+def test_scalars_have_nothing_to_index(op: str, inputs: list[Any]) -> None:
+    with pytest.raises(ShapeError, match="expected rank 1 or more, got a scalar"):
+        call(op, *(np.asarray(value) for value in inputs), opset=13)
+
+
+@pytest.mark.parametrize("reduction", ["mul", "max", "min"])
+def test_scatter_adds_strings_but_has_no_other_reduction_of_them(reduction: str) -> None:
+    data, at, updates = np.array(["a", "b"], object), np.array([0, 0]), np.array(["c", "d"], object)
+    assert call("ScatterElements", data, at, updates, reduction="add").tolist() == ["acd", "b"]
+    with pytest.raises(DTypeError, match=f"reduction: expected none or add for strings, got '{reduction}'"):
+        call("ScatterElements", data, at, updates, reduction=reduction)
+    with pytest.raises(DTypeError, match=f"reduction: expected none or add for strings, got '{reduction}'"):
+        call("ScatterND", data, at[:, None], updates, reduction=reduction)
+
+
+def test_tensor_scatter_linear_starts_at_or_after_0() -> None:
+    cache, update, at = np.zeros((1, 3, 1), np.float32), np.ones((1, 1, 1), np.float32), np.array([-1])
+    assert call("TensorScatter", cache, update, at, mode="circular", opset=24).ravel().tolist() == [0, 0, 1]
+    with pytest.raises(ShapeError, match=r"write_indices: expected none below 0 in mode linear, got \[-1\]"):
+        call("TensorScatter", cache, update, at, opset=24)

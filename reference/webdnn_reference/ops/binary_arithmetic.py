@@ -62,6 +62,8 @@ for _name, _function in _FUNCTIONS.items():
 
 
 def _modulo(A: Array, B: Array, fmod: int) -> Array:
+    if fmod not in (0, 1):
+        raise InvalidModelError(f"fmod: expected 0 or 1, got {fmod}")
     a, b = broadcast_operands(A, B)
     return narrow(np.fmod(a, b) if fmod else np.mod(a, b), A)
 
@@ -99,7 +101,8 @@ def _power(X: Array, Y: Array) -> Array:
 
 def _integer_power(x: Array, y: Array) -> Array:
     """x ** y modulo the width of x; for negative y the real result truncated (0 ** negative gives 0)."""
-    power = np.power(x, np.maximum(y, 0).astype(np.uint64).astype(x.dtype))
+    # Modulo 2^64, of which the widths of x are parts: an exponent need not fit the type of x.
+    power = np.power(x.astype(np.uint64), np.maximum(y, 0).astype(np.uint64)).astype(x.dtype)
     odd = (y.astype(np.uint64) & np.uint64(1)).astype(np.bool_)
     inverse = np.where(x == 1, 1, np.where(x == -1, np.where(odd, -1, 1), 0))
     return np.asarray(np.where(y < 0, inverse, power))

@@ -89,7 +89,7 @@ def _to_float(x: Array, to: DType) -> Array:
     real = _real(x)
     if real.dtype == np.float64 and to is not DType.FLOAT16:
         real = _to_odd_float32(real)
-    return real.astype(to.numpy)
+    return widen(real).astype(to.numpy)
 
 
 def _to_odd_float32(x: Array) -> Array:

@@ -76,6 +76,8 @@ def gather_nd_12(data: Array, indices: Array, *, batch_dims: int = 0) -> Array:
     Raises ShapeError if the shapes do not fit or an index is outside its axis.
     Spec: https://onnx.ai/onnx/operators/onnx__GatherND.html#gathernd-13
     """
+    if not data.ndim:
+        raise ShapeError("data: expected rank 1 or more, got a scalar")
     if not 0 <= batch_dims < min(data.ndim, indices.ndim):
         raise ShapeError(f"batch_dims: expected one in [0, {min(data.ndim, indices.ndim) - 1}], got {batch_dims}")
     if data.shape[:batch_dims] != indices.shape[:batch_dims]:
@@ -107,6 +109,8 @@ def compress(input: Array, condition: Array, *, axis: int | None = None) -> Arra
     Raises ShapeError if it is no vector or selects beyond the axis.
     Spec: https://onnx.ai/onnx/operators/onnx__Compress.html#compress-11
     """
+    if not input.ndim:
+        raise ShapeError("input: expected rank 1 or more, got a scalar")
     if condition.ndim != 1:
         raise ShapeError(f"condition: expected rank 1, got shape {list(condition.shape)}")
     data, axis = (input.reshape(-1), 0) if axis is None else (input, axis_of(axis, input.ndim))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, axis_of, narrow, widen
 from webdnn_reference.ops.indexing import index_tuples, places, within
 from webdnn_reference.registry import op
@@ -118,6 +118,8 @@ def tensor_scatter(
     starts = np.zeros(batch, np.int64) if write_indices is None else write_indices
     if starts.shape != (batch,):
         raise ShapeError(f"write_indices: expected shape [{batch}], got {list(starts.shape)}")
+    if mode == "linear" and np.any(starts < 0):
+        raise ShapeError(f"write_indices: expected none below 0 in mode linear, got {starts.tolist()}")
     positions = starts[:, None] + np.arange(count)
     positions = positions % longest if mode == "circular" else within(positions, longest, "write_indices")
     result = past_cache.copy()
@@ -135,6 +137,8 @@ def _scatter_elements(
 
 
 def _scatter_nd(data: Array, indices: Array, updates: Array, reduction: str, allowed: tuple[str, ...]) -> Array:
+    if not data.ndim:
+        raise ShapeError("data: expected rank 1 or more, got a scalar")
     at = index_tuples(indices, data.shape)
     expected = indices.shape[:-1] + data.shape[len(at) :]
     if updates.shape != expected:
@@ -153,6 +157,8 @@ def _written(data: Array, at: tuple[Array, ...], updates: Array, reduction: str,
         result = data.copy()
         result[at] = updates
         return result
+    if data.dtype == object and reduction != "add":
+        raise DTypeError(f"reduction: expected none or add for strings, got '{reduction}'")
     result = widen(data).copy() if widen(data) is data else widen(data)
     _REDUCTIONS[reduction](result, at, widen(updates))
     return narrow(result, data)

@@ -70,8 +70,20 @@ def reshape_14(data: Array, shape: Array, *, allowzero: int = 0) -> Array:
     return _reshaped(data, int_list(shape, "shape"), allowzero=bool(allowzero))
 
 
-@op("Flatten", since=(1, 9, 11, 13, 21, 23, 24, 25))
-def flatten(input: Array, *, axis: int = 1) -> Array:
+@op("Flatten", since=(1, 9))
+def flatten_1(input: Array, *, axis: int = 1) -> Array:
+    """A matrix: the dimensions before `axis` together, and the rest together.
+
+    input: any dtype, rank r, axis in [0, r] -> rank 2.
+    Spec: https://onnx.ai/onnx/operators/onnx__Flatten.html#flatten-9
+    """
+    if axis < 0:
+        raise ShapeError(f"axis: expected one in [0, {input.ndim}] before opset 11, got {axis}")
+    return flatten_11(input, axis=axis)
+
+
+@op("Flatten", since=(11, 13, 21, 23, 24, 25))
+def flatten_11(input: Array, *, axis: int = 1) -> Array:
     """A matrix: the dimensions before `axis` together, and the rest together.
 
     input: any dtype, rank r, axis in [-r, r] -> rank 2.
@@ -131,9 +143,9 @@ def transpose(data: Array, *, perm: Sequence[int] | None = None) -> Array:
     """
     if perm is None:
         return data.T
-    if len(perm) != data.ndim:
-        raise ShapeError(f"perm: expected {data.ndim} axes, got {list(perm)}")
-    return data.transpose(axes_of(perm, data.ndim, "perm"))
+    if sorted(perm) != list(range(data.ndim)):
+        raise ShapeError(f"perm: expected the axes 0 to {data.ndim - 1} in some order, got {list(perm)}")
+    return data.transpose(perm)
 
 
 @op("Expand", since=(8, 13))
@@ -159,7 +171,9 @@ def _reshaped(data: Array, shape: Sequence[int], allowzero: bool) -> Array:
         sizes = [data.shape[index] if size == 0 else size for index, size in enumerate(sizes)]
     known = math.prod(size for size in sizes if size != -1)
     if -1 in sizes:
-        if known == 0 or data.size % known:
+        if known == 0:
+            raise ShapeError(f"shape: expected no -1 beside a size of 0, got {list(shape)} for {list(data.shape)}")
+        if data.size % known:
             raise ShapeError(f"shape: expected one that holds {data.size} elements, got {list(shape)}")
         sizes[sizes.index(-1)] = data.size // known
     elif known != data.size:

@@ -63,11 +63,11 @@ def split_2(input: Array, *, axis: int = 0, split: Sequence[int] | None = None, 
     """
     axis = axis_of(axis, input.ndim)
     if split is None:
-        size, rest = divmod(input.shape[axis], context.outputs)
+        size, rest = divmod(input.shape[axis], context.declared)
         if rest:
-            raise ShapeError(f"axis {axis}: expected a multiple of {context.outputs}, got {input.shape[axis]}")
-        split = [size] * context.outputs
-    return pieces(input, split, axis)
+            raise ShapeError(f"axis {axis}: expected a multiple of {context.declared}, got {input.shape[axis]}")
+        split = [size] * context.declared
+    return _one_each(pieces(input, split, axis), context)
 
 
 @op("Split", since=13)
@@ -81,7 +81,7 @@ def split_13(input: Array, split: Array | None = None, *, axis: int = 0, context
 
 @op("Split", since=18)
 def split_18(
-    input: Array, split: Array | None = None, *, axis: int = 0, num_outputs: int | None = None
+    input: Array, split: Array | None = None, *, axis: int = 0, num_outputs: int | None = None, context: Context
 ) -> tuple[Array, ...]:
     """Pieces along `axis` of the sizes in `split`, or `num_outputs` equal ones of which the last may be smaller.
 
@@ -92,13 +92,19 @@ def split_18(
     if (split is None) == (num_outputs is None):
         raise InvalidModelError("split, num_outputs: expected exactly one of them, got both or none")
     if split is not None:
-        return pieces(input, int_list(split, "split"), axis)
+        return _one_each(pieces(input, int_list(split, "split"), axis), context)
     count = num_outputs or 0
     if count < 1:
         raise InvalidModelError(f"num_outputs: expected at least 1, got {count}")
     size = -(-input.shape[axis] // count)
     sizes = [max(0, min(size, input.shape[axis] - index * size)) for index in range(count)]
-    return pieces(input, sizes, axis)
+    return _one_each(pieces(input, sizes, axis), context)
+
+
+def _one_each(found: tuple[Array, ...], context: Context) -> tuple[Array, ...]:
+    if len(found) != context.declared:
+        raise InvalidModelError(f"outputs: expected {len(found)}, one for each piece, got {context.declared}")
+    return found
 
 
 def pieces(input: Array, sizes: Sequence[int], axis: int) -> tuple[Array, ...]:
@@ -156,8 +162,6 @@ def _sliced(
         if step == 0:
             raise ShapeError("steps: expected values other than 0, got 0")
         size = data.shape[axis]
-        # Python reads -1 - size as "before the front" only when it is still negative after adding the size once,
-        # which is the specification's clamping too.
         index[axis] = slice(*_bounds(start, end, step, size), step)
     return data[tuple(index)]
 
@@ -169,6 +173,9 @@ def _bounds(start: int, end: int, step: int, size: int) -> tuple[int, int | None
     start, end = min(max(start, 0), size - 1), min(max(end, -1), size - 1)
     # An end before the front cannot be written as a number in a NumPy slice.
     return max(start, 0), None if end == -1 else end
+
+
+_MODES = ("constant", "reflect", "edge")
 
 
 @op("Pad", since=1)
@@ -187,7 +194,7 @@ def pad_2(data: Array, *, pads: Sequence[int], mode: str = "constant", value: fl
     pads: all begins, then all ends. mode: constant, reflect, edge.
     Spec: https://onnx.ai/onnx/operators/onnx__Pad.html#pad-2
     """
-    return padded(data, pads, range(data.ndim), mode, data.dtype.type(value))
+    return padded(data, pads, range(data.ndim), mode, data.dtype.type(value), modes=_MODES)
 
 
 @op("Pad", since=(11, 13))
@@ -199,7 +206,7 @@ def pad_11(data: Array, pads: Array, constant_value: Array | None = None, *, mod
     return pad_18(data, pads, constant_value, mode=mode)
 
 
-@op("Pad", since=(18, 19, 21, 23, 24, 25))
+@op("Pad", since=18)
 def pad_18(
     data: Array,
     pads: Array,
@@ -208,29 +215,65 @@ def pad_18(
     *,
     mode: str = "constant",
 ) -> Array:
-    """As since 11, for the dimensions in `axes` (all by default). mode: constant, reflect, edge, and wrap since 19.
+    """As since 11, for the dimensions in `axes` (all by default).
+
+    Spec: https://onnx.ai/onnx/operators/onnx__Pad.html#pad-18
+    """
+    return _padded_by(data, pads, constant_value, axes, mode, _MODES)
+
+
+@op("Pad", since=(19, 21, 23, 24, 25))
+def pad_19(
+    data: Array,
+    pads: Array,
+    constant_value: Array | None = None,
+    axes: Array | None = None,
+    *,
+    mode: str = "constant",
+) -> Array:
+    """As since 18, with mode wrap too.
 
     Spec: https://onnx.ai/onnx/operators/onnx__Pad.html#pad-25
     """
+    return _padded_by(data, pads, constant_value, axes, mode, (*_MODES, "wrap"))
+
+
+def _padded_by(
+    data: Array, pads: Array, constant_value: Array | None, axes: Array | None, mode: str, modes: Sequence[str]
+) -> Array:
     if constant_value is not None and constant_value.size != 1:
         raise ShapeError(f"constant_value: expected one element, got shape {list(constant_value.shape)}")
     value = ("" if data.dtype == object else 0) if constant_value is None else constant_value.reshape(())[()]
     chosen = range(data.ndim) if axes is None else int_list(axes, "axes")
-    return padded(data, int_list(pads, "pads"), chosen, mode, value)
+    return padded(data, int_list(pads, "pads"), chosen, mode, value, modes=modes)
 
 
-def padded(data: Array, pads: Sequence[int], axes: Sequence[int], mode: str, value: Any) -> Array:
+def padded(
+    data: Array, pads: Sequence[int], axes: Sequence[int], mode: str, value: Any, *, modes: Sequence[str]
+) -> Array:
     """Pad the given axes. Raises ShapeError if pads and axes do not fit, or the mode has no element to repeat."""
     axes = axes_of(axes, data.ndim)
     if len(pads) != 2 * len(axes):
         raise ShapeError(f"pads: expected {2 * len(axes)} values, two for each axis, got {len(pads)}")
-    if mode not in ("constant", "reflect", "edge", "wrap"):
-        raise InvalidModelError(f"mode: expected constant, reflect, edge or wrap, got '{mode}'")
-    for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+    if mode not in modes:
+        raise InvalidModelError(f"mode: expected one of {', '.join(modes)}, got '{mode}'")
+    ends = list(zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True))
+    shape = list(data.shape)
+    for axis, before, after in ends:
+        shape[axis] += before + after
+        if shape[axis] < 0:
+            raise ShapeError(
+                f"pads: expected to leave at least 0 of axis {axis}'s {data.shape[axis]}, got {shape[axis]}"
+            )
+    if 0 in shape:
+        return np.empty(shape, data.dtype)
+    for axis, before, after in ends:
         # Removal comes first: a reflection repeats only what is left.
         kept = data.shape[axis] + min(before, 0) + min(after, 0)
+        if kept <= 0 and mode == "constant":
+            return np.full(shape, value, data.dtype)
         if kept < 0:
-            raise ShapeError(f"pads: expected to leave at least 0 of axis {axis}'s {data.shape[axis]}, got {kept}")
+            raise ShapeError(f"pads: expected to leave elements of axis {axis}'s {data.shape[axis]}, got {kept}")
         data = np.take(data, range(max(-before, 0), max(-before, 0) + kept), axis) if kept < data.shape[axis] else data
         data = _extended(data, axis, max(before, 0), max(after, 0), mode, value)
     return data
@@ -308,7 +351,7 @@ def center_crop_pad(input_data: Array, shape: Array, *, axes: Sequence[int] | No
         begins.append(begin)
         ends.append(missing - begin)
     empty: Any = "" if input_data.dtype == object else 0
-    return padded(input_data, begins + ends, chosen, "constant", empty)
+    return padded(input_data, begins + ends, chosen, "constant", empty, modes=_MODES)
 
 
 @op("Trilu", since=14)
