@@ -114,7 +114,7 @@ MultiHeadAttention: query:T.float[B,S,E]|[B,S,num_heads,3,D] key?:T.float[B,L,F]
     cache_indirection?:int32
 NGramRepeatBlock: input_ids:int64[B,S] scores:float32[B,V]
 NhwcFusedConv: X:T.float W:T.float B?:T.float Z?:T.float
-NhwcMaxPool: x:byte[N,H,W,C]
+NhwcMaxPool: x:byte
 Pad: data:T.float pads:int64 value?:T.float[]|[1]
 QAttention: input:A.byte[B,S,E] weight:W.byte[E,H] bias:F.float[H] input_scale:F.float weight_scale:F.float
     mask_index?:int32 input_zero_point?:A.byte weight_zero_point?:W.byte past?:F.float

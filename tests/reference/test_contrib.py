@@ -60,7 +60,7 @@ def test_the_oracle_computes_in_float64(name: str) -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 @pytest.mark.parametrize("op", ["Gelu", "QuickGelu", "FastGelu"])
 def test_activations_keep_the_type(op: str, dtype: type) -> None:
-    x = f32(3, 4).astype(dtype)
+    x: np.ndarray = f32(3, 4).astype(dtype)
     got = run(op, x, opset=1, domain=MS)
     assert got.dtype == dtype
     np.testing.assert_allclose(got, run(op, x.astype(np.float64), opset=1, domain=MS), rtol=2e-3, atol=1e-3)
@@ -107,6 +107,46 @@ def test_the_quantized_lstm_is_near_the_real_one() -> None:
     real = [np.swapaxes(x * scale, 1, 2).astype(np.float32) for x in (W, R)]
     got = run("DynamicQuantizeLSTM", X, W, R, B, None, None, None, None, scale, zero, scale, zero, opset=1, domain=MS)
     np.testing.assert_allclose(got, run("LSTM", X, *real, B, opset=14), atol=0.05)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_mask_of_one_flag_hides_nothing(batch: int) -> None:
+    x, weights, mask = f32(2, 3, 4), f32(4, 12), np.zeros((batch, 1), np.int32)
+    agree("Attention", [x, weights, f32(12), mask], {"num_heads": 2}, opset=1, domain=MS, rtol=1e-4, atol=1e-5)
+
+
+def test_gathering_no_rows_of_a_packed_table() -> None:
+    inputs = [u8(3, 8), np.zeros((1, 0), np.int64), f32(3, 1), u8(3, 1)]
+    got = run("GatherBlockQuantized", *inputs, opset=1, domain=MS, block_size=16)
+    assert (got.dtype, got.shape) == (np.float32, (1, 0, 16))
+
+
+def test_weights_and_zero_points_count_whatever_the_order_of_blocks() -> None:
+    packed, scales, zero_points = u8(5, 2, 4), f32(5, 2), u8(5, 1)
+    blocks = RANDOM.permutation(np.arange(32) // 16).astype(np.int32)
+    codes = (packed.reshape(5, 8, 1) >> np.arange(0, 8, 2)).reshape(5, 32) & 3
+    zeros = zero_points >> np.arange(0, 4, 2) & 3
+    expected = (codes.astype(np.float32) - zeros[:, blocks]) * scales[:, blocks]
+    inputs = [np.eye(32, dtype=np.float32), packed, scales, zero_points, blocks]
+    got = run("MatMulNBits", *inputs, opset=1, domain=MS, K=32, N=5, block_size=16, bits=2)
+    np.testing.assert_allclose(got, expected.T, rtol=1e-6)
+
+
+def test_a_convolution_of_one_tap_has_a_state_of_no_positions() -> None:
+    inputs = [f32(1, 3, 4), f32(4, 1, 1), f32(4), f32(1, 0, 4)]
+    attributes = {"channels_last": 1}
+    agree("CausalConvWithState", inputs, attributes, opset=1, outputs=(FLOAT, FLOAT), domain=MS, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("spatial", [(7,), (5, 4, 6)])
+def test_channels_last_max_pool_of_any_rank(spatial: tuple[int, ...]) -> None:
+    attributes = {"kernel_shape": [2] * len(spatial), "strides": [2] * len(spatial)}
+    agree("NhwcMaxPool", [u8(2, *spatial, 3)], attributes, opset=1, outputs=(UINT8,), domain=MS)
+
+
+def test_a_fused_parametric_softplus() -> None:
+    attributes = {"activation": "ParametricSoftplus", "activation_alpha": 0.5, "activation_beta": 2.0}
+    agree("FusedGemm", [f32(3, 4), f32(4, 5), f32(5)], attributes, opset=1, domain=MS, rtol=1e-5, atol=1e-6)
 
 
 def test_errors_name_what_is_wrong() -> None:

@@ -41,6 +41,7 @@ _FUSED: dict[str, tuple[Callable[..., Expr], tuple[float, ...]]] = {
     "Clip": (clamp, (-math.inf, math.inf)),
     "HardSigmoid": (hard_sigmoid, (0.2, 0.5)),
     "Affine": (lambda x, alpha, beta: plus(times(x, alpha), beta), (1.0, 0.0)),
+    "ParametricSoftplus": (lambda x, alpha, beta: times(softplus(times(x, beta)), alpha), (1.0, 1.0)),
     "ScaledTanh": (lambda x, alpha, beta: times(apply(Op.TANH, times(x, beta)), alpha), (1.0, 1.0)),
 }
 """Name -> function and the default values of its parameters."""

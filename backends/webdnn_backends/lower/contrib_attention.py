@@ -109,7 +109,14 @@ def _shown(context: NodeContext, index: int, q: Heads, k: Heads) -> Callable[[In
 
         return between
     if len(shape) == 2:
-        return lambda i: positive(i[0], i[3])
+        if shape[1] == keys or (isinstance(shape[1], int) and shape[1] != 1):
+            return lambda i: positive(i[0], i[3])
+        # One flag for all keys, of which there are more, hides nothing.
+        alone = all_of(equal(build.dim(shape[1]), Const(1)), less(Const(1), build.dim(keys)))
+        last = [build.dim(size - 1) for size in shape]
+        return lambda i: build.select(
+            alone, build.TRUE, positive(apply(Op.MIN, i[0], last[0]), apply(Op.MIN, i[3], last[1]))
+        )
     if len(shape) == 3:
         return lambda i: positive(i[0], i[2], i[3])
     if len(shape) == 4:

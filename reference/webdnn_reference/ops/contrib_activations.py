@@ -94,6 +94,7 @@ _FUSED: dict[str, tuple[Callable[..., Array], tuple[float, ...]]] = {
     "Clip": (_clip, (-np.inf, np.inf)),
     "HardSigmoid": (lambda x, a, b: _clip(x.dtype.type(a) * x + x.dtype.type(b), 0, 1), (0.2, 0.5)),
     "Affine": (lambda x, a, b: x.dtype.type(a) * x + x.dtype.type(b), (1.0, 0.0)),
+    "ParametricSoftplus": (lambda x, a, b: x.dtype.type(a) * softplus_of(x.dtype.type(b) * x), (1.0, 1.0)),
     "ScaledTanh": (lambda x, a, b: x.dtype.type(a) * np.tanh(x.dtype.type(b) * x), (1.0, 1.0)),
 }
 """Name -> function and the default values of its parameters."""

@@ -49,7 +49,8 @@ def ms_attention(
 ) -> tuple[Array, Array]:
     """Self-attention with its projections of queries, keys and values packed in one matrix.
 
-    input: float[B, S, I], weights: [I, Hq + Hk + Hv], bias: [Hq + Hk + Hv]; mask_index: see `_mask_bias`;
+    input: float[B, S, I], weights: [I, Hq + Hk + Hv], bias: [Hq + Hk + Hv]; mask_index: see `_mask_bias`, or [B, 1] or
+    [1, 1], which hides nothing;
     past: [2, B, N, P, D]; attention_bias: broadcast to [B, N, S, P + S] -> output: [B, S, Hv];
     present: [2, B, N, P + S, D], or the shape of past where it is a shared buffer. Raises ShapeError.
     """
@@ -68,6 +69,8 @@ def ms_attention(
         q, k = (_rotated(heads, rotary_embedding_dim or heads.shape[3], used) for heads in (q, k))
     k, present_k = _with_past(k, None if past is None else past[0], used, bool(past_present_share_buffer))
     v, present_v = _with_past(v, None if past is None else past[1], used, bool(past_present_share_buffer))
+    if mask_index is not None and mask_index.shape in ((q.shape[0], 1), (1, 1)):
+        mask_index = None
     mask = _mask_bias(mask_index, q.shape[0], q.shape[2], k.shape[2], mask_filter_value)
     y, _ = _attend(q, k, v, scale, mask, attention_bias, unidirectional)
     present = np.stack([present_k, present_v]) if present_k.shape == present_v.shape else present_k[None]

@@ -21,7 +21,7 @@ def unpacked(packed: Array, bits: int) -> Array:
     if 8 % bits == 0:
         shifts = np.arange(0, 8, bits, dtype=np.uint8)
         pieces = (packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
-        return np.asarray(pieces.reshape(*packed.shape[:-1], -1))
+        return np.asarray(pieces.reshape(*packed.shape[:-1], packed.shape[-1] * len(shifts)))
     stream = np.unpackbits(packed, axis=-1, bitorder="little")
     count = stream.shape[-1] // bits
     groups = stream[..., : count * bits].reshape(*packed.shape[:-1], count, bits)

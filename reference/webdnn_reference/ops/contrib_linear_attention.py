@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
@@ -165,7 +166,7 @@ def ms_causal_conv_with_state(
 
 def _channels_first(x: Array, channels_last: int) -> Array:
     """[B, C, L] from [B, L, C...] if channels_last."""
-    return x.reshape(*x.shape[:2], -1).transpose(0, 2, 1) if channels_last else x
+    return x.reshape(*x.shape[:2], math.prod(x.shape[2:])).transpose(0, 2, 1) if channels_last else x
 
 
 def _channels_back(x: Array, like: Array, channels_last: int) -> Array:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from tests.backends.lower.one_node import agree
+from tests.backends.lower.one_node import agree, f32
 from webdnn_backends.lower.registry import LOWERINGS
 from webdnn_conformance.suites import contrib_attention, contrib_float, contrib_other
-from webdnn_conformance.suites.recipes import INT8, UINT8, Draw, Recipe
+from webdnn_conformance.suites.recipes import INT8, MS, UINT8, Draw, Recipe
 
 FAMILIES = tuple(
     family
@@ -71,3 +72,22 @@ def test_call_with_sizes_known_only_at_run_time(case: Recipe) -> None:
         rtol=1e-3,
         atol=max(1e-4, case.tolerance * 1e-2),
     )
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_mask_of_one_flag_hides_nothing(batch: int, symbolic: bool) -> None:
+    inputs = [f32(2, 3, 4), f32(4, 12), f32(12), np.zeros((batch, 1), np.int32)]
+    agree("Attention", inputs, {"num_heads": 2}, opset=1, domain=MS, symbolic=symbolic, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("spatial", [(7,), (5, 4, 6)])
+def test_channels_last_max_pool_of_any_rank(spatial: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (2, *spatial, 3)).astype(np.uint8)
+    attributes = {"kernel_shape": [2] * len(spatial), "strides": [2] * len(spatial)}
+    agree("NhwcMaxPool", [x], attributes, opset=1, domain=MS)
+
+
+def test_a_fused_parametric_softplus() -> None:
+    attributes = {"activation": "ParametricSoftplus", "activation_alpha": 0.5, "activation_beta": 2.0}
+    agree("FusedGemm", [f32(3, 4), f32(4, 5), f32(5)], attributes, opset=1, domain=MS)
