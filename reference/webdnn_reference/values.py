@@ -24,11 +24,17 @@ class _Held(list[Any]):
 
 
 def as_input(value: Any) -> Any:
-    """A caller's value in the form that operators take: as `as_value`, and object arrays hold `str`, never bytes."""
+    """A caller's value in the form that operators take: as `as_value`, in the machine's byte order, and object arrays
+    hold `str`, never bytes."""
     if isinstance(value, (list, tuple)):
         return [as_input(item) for item in value]
     result = as_value(value, float64=False)
-    return _strings(result) if isinstance(result, np.ndarray) and result.dtype == object else result
+    if isinstance(result, np.ndarray):
+        if result.dtype == object:
+            return _strings(result)
+        if not result.dtype.isnative:
+            return result.astype(result.dtype.newbyteorder("="))
+    return result
 
 
 def as_value(value: Any, float64: bool) -> Any:
@@ -85,7 +91,10 @@ def _check(what: str, expected: Type, value: Any, symbols: dict[str, int]) -> No
 
 
 def _check_tensor(what: str, expected: TensorType, value: Array, symbols: dict[str, int]) -> None:
-    dtype = DType.from_numpy(value.dtype)
+    try:
+        dtype = DType.from_numpy(value.dtype)
+    except DTypeError:
+        raise DTypeError(f"{what}: expected {expected}, got {value.dtype}{list(value.shape)}") from None
     if dtype is not expected.dtype:
         raise DTypeError(f"{what}: expected {expected}, got {dtype.value}{list(value.shape)}")
     if expected.shape is None:
@@ -95,7 +104,8 @@ def _check_tensor(what: str, expected: TensorType, value: Array, symbols: dict[s
     for size, declared in zip(value.shape, expected.shape, strict=True):
         wanted = declared if isinstance(declared, int) else symbols.setdefault(str(declared), size)
         if size != wanted:
-            raise ShapeError(f"{what}: expected {expected}, got {dtype.value}{list(value.shape)}")
+            known = "" if isinstance(declared, int) else f" with {declared} = {wanted} as before"
+            raise ShapeError(f"{what}: expected {expected}{known}, got {dtype.value}{list(value.shape)}")
 
 
 def _strings(value: Array) -> Array:

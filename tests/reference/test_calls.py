@@ -1,0 +1,83 @@
+"""How an interpreter is called: what it takes, what it hands out, what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, parser
+
+from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
+from webdnn_reference import Interpreter
+
+X = np.ones((2, 3), np.float32)
+PAIR = "g (float[n, 3] x, float[n] s) => (float[n, 3] y) { t = Relu(x)  y = Identity(t) }"
+LOOP = """
+g (float[2] x, int64 count) => (float[2] y) {
+  y = Loop(count, "", x) <body = b (int64 i, bool going, float[2] a) => (bool still, float[2] c) {
+    still = Identity(going)  c = Add(a, a)
+  }>
+}"""
+
+
+def model(text: str) -> ModelProto:
+    parsed: ModelProto = parser.parse_model(f'<ir_version: 9, opset_import: ["" : 18]>\n{text}')
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind", "said"),
+    [
+        ([X, X[:, 0]], InvalidModelError, "inputs: expected values by name, got list"),
+        (
+            {"x": X, "s": X[:1, 0]},
+            ShapeError,
+            r"input 's': expected float32\[n\] with n = 2 as before, got float32\[1\]",
+        ),
+        (
+            {"x": X.astype("datetime64[s]"), "s": X[:, 0]},
+            DTypeError,
+            r"input 'x': expected float32\[n, 3\], got datetime64",
+        ),
+    ],
+)
+def test_wrong_inputs_are_named(inputs: Any, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        Interpreter(model(PAIR)).run(inputs)
+
+
+def test_a_byte_order_that_is_not_the_machines_is_turned() -> None:
+    got = Interpreter(model(PAIR)).run({"x": X.astype(X.dtype.newbyteorder()), "s": X[:, 0]})
+    assert got["y"].dtype == np.float32
+    np.testing.assert_array_equal(got["y"], X)
+
+
+def test_the_name_of_one_output_may_stand_alone() -> None:
+    got = Interpreter(model(LOOP.replace(" y", " last"))).run({"x": X[0, :2], "count": np.array(1)}, "last")
+    assert list(got) == ["last"]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, KeyError, ShapeError])
+def test_what_an_observer_raises_comes_out_as_it_is(kind: type[Exception]) -> None:
+    raised = kind("mine")
+
+    def refuse(_name: str, _value: object) -> None:
+        raise raised
+
+    with pytest.raises(kind) as caught:
+        Interpreter(model(LOOP)).run({"x": X[0, :2], "count": np.array(2)}, observe=refuse)
+    assert caught.value is raised
+
+
+def test_outputs_share_no_memory_with_one_another() -> None:
+    text = """
+    g (float[2] x) => (float[2] a, float[2] b, float[1, 2] c, seq(float[2]) d) {
+      a = Neg(x)  b = Identity(a)  zero = Constant<value_ints = [0]>()  c = Unsqueeze(a, zero)
+      d = SequenceConstruct(a, a)
+    }"""
+    got = Interpreter(model(text)).run({"x": X[0, :2]})
+    arrays = [got["a"], got["b"], got["c"], *got["d"]]
+    for index, array in enumerate(arrays):
+        array[...] = index
+    assert [float(array.max()) for array in arrays] == [0, 1, 2, 3, 4]
