@@ -186,7 +186,7 @@ def _working(layer: Layer, initial: Sequence[int]) -> str:
     return layer.context.temporary(wide_dtype(layer.context.dtype(0)), shape, body)
 
 
-_VECTOR, _CHAINS = 4, 4
+_VECTOR, _CHAINS = 4, 2
 
 
 def _vector(term: Expr) -> Expr | None:

@@ -12,13 +12,14 @@ from webdnn_backends.te.fuse import Policy
 from webdnn_backends.te.simplify import IndexAlgebra
 from webdnn_backends.wasm.dialect import build_modules, is_parallel, parameter_names, scratch_bytes
 from webdnn_backends.wasm.encode import encode_module
+from webdnn_backends.wasm.independent import several_at_a_time
 from webdnn_backends.wasm.schedule import OPTIONS, implement
 from webdnn_backends.wasm.text import print_function
 from webdnn_onnx.symbolic import Dim
 
 __all__ = ["TARGET", "emit"]
 
-TARGET = Target("wasm", Policy(tensors=16), OPTIONS, channels_last=True, implement=implement)
+TARGET = Target("wasm", Policy(tensors=16), OPTIONS, channels_last=True, implement=implement, adapt=several_at_a_time)
 
 
 def emit(kernels: Sequence[Kernel]) -> Emitted:
