@@ -128,3 +128,25 @@ def test_products_of_16_bit_integers_wrap_in_32_bits(left: type, right: type) ->
         assert int(got[row, column]) == (exact if unsigned or exact < 2**31 else exact - 2**32)
     with pytest.raises(ShapeError, match="expected shapes"):
         run("MatMulInteger16", a, b[:2], opset=1, domain=MS)
+
+
+@pytest.mark.parametrize(
+    ("text", "seed", "expected"),
+    [
+        ("", 0, 0),
+        ("", 1, 0x514E28B7),
+        ("a", 0x9747B28C, 0x7FA09EA6),
+        ("aa", 0x9747B28C, 0x5D211726),
+        ("aaa", 0x9747B28C, 0x283E0130),
+        ("aaaa", 0x9747B28C, 0x5A97808A),
+        ("Hello, world!", 0, 0xC0363E43),
+    ],
+)
+def test_murmur_hash_of_published_texts(text: str, seed: int, expected: int) -> None:
+    x = np.array([["other"], [text]], object)
+    assert run("MurmurHash3", x, domain=MS, opset=1, seed=seed)[1, 0] == expected
+    if len(text) == 4:
+        number = np.frombuffer(text.encode(), "<i4").astype(np.int32)
+        assert run("MurmurHash3", number, domain=MS, opset=1, seed=seed, positive=0) == np.uint32(expected).view(
+            np.int32
+        )

@@ -19,6 +19,7 @@ from webdnn_reference.numeric import (
     broadcast,
     broadcast_shape,
     broadcastable,
+    in_parts,
     int_list,
     is_float,
     is_integer,
@@ -26,6 +27,7 @@ from webdnn_reference.numeric import (
     narrow,
     saturate,
     scalar_int,
+    select,
     unidirectional,
     widen,
     wrap,
@@ -120,3 +122,23 @@ def test_numbers_come_from_tensors_of_the_right_rank() -> None:
         scalar_int(np.zeros(2), "k")
     with pytest.raises(ShapeError, match=r"axes: expected rank 1, got shape \[1, 1\]"):
         int_list(np.zeros((1, 1)), "axes")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.uint8])
+@pytest.mark.parametrize("size", [7, 5000])
+def test_select_keeps_every_bit(dtype: type, size: int) -> None:
+    words = np.random.default_rng(3).integers(0, 256, (2, size * np.dtype(dtype).itemsize), np.uint8)
+    x, y = words.view(dtype)  # NaN with any payload, infinities and both zeros among them
+    condition = np.arange(size) % 3 == 0
+    got = select(condition, x, y)
+    assert got.dtype == dtype
+    assert got.tobytes() == b"".join((x if chosen else y)[at].tobytes() for at, chosen in enumerate(condition))
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (70001,), (300, 500)])
+def test_parts_make_a_whole(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(4).standard_normal(shape)
+    for array in (x, x.T):
+        got = in_parts(lambda part: (part > 0).astype(np.int8), array)
+        np.testing.assert_array_equal(got, (array > 0).astype(np.int8))
+        assert got.dtype == np.int8

@@ -166,13 +166,15 @@ def crop_and_resize(
             positions.append(rois.dtype.type(0.5) * (first + last) * span)
     y, x = positions[0].astype(rois.dtype), positions[1].astype(rois.dtype)
     inside = ((y >= 0) & (y <= X.shape[2] - 1))[:, :, None] & ((x >= 0) & (x <= X.shape[3] - 1))[:, None]
-    values = _sampled(widen(X).transpose(0, 2, 3, 1)[batch_indices], y, x, mode == "nearest")
-    return narrow(np.where(inside[..., None], values, extrapolation_value).transpose(0, 3, 1, 2), X)
+    pixels = np.ascontiguousarray(widen(X).transpose(0, 2, 3, 1))
+    values = _sampled(pixels, batch_indices, y, x, mode == "nearest")
+    values[~inside] = extrapolation_value
+    return narrow(values.transpose(0, 3, 1, 2), X)
 
 
-def _sampled(images: Array, y: Array, x: Array, nearest: bool) -> Array:
-    """Images [K, H, W, C] at the crossings of rows y [K, R] and columns x [K, S] -> [K, R, S, C]."""
-    region = np.arange(len(images))[:, None, None]
+def _sampled(images: Array, chosen: Array, y: Array, x: Array, nearest: bool) -> Array:
+    """The chosen [K] of images [N, H, W, C] at the crossings of rows y [K, R] and columns x [K, S] -> [K, R, S, C]."""
+    region = chosen[:, None, None]
     height, width = images.shape[1:3]
     y, x = np.clip(y, 0, height - 1)[:, :, None], np.clip(x, 0, width - 1)[:, None]
     if nearest:

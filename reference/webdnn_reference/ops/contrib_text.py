@@ -95,28 +95,42 @@ def murmur_hash3(X: Array, *, positive: int = 1, seed: int = 0) -> Array:
     X: 32- or 64-bit numbers or strings, any shape -> same shape, uint32, or int32 if positive is 0.
     Spec: https://github.com/aappleby/smhasher/blob/master/src/MurmurHash3.cpp
     """
+    start = np.uint32(seed & 0xFFFFFFFF)
+    hashes: Array = np.empty(X.size, np.uint32)
     if X.dtype == np.object_:
         texts = [text.encode() for text in X.reshape(-1)]
+        lengths = np.array([len(text) for text in texts], np.int64)
+        for length in np.unique(lengths):
+            (group,) = np.nonzero(lengths == length)
+            padded = b"".join(texts[index] + bytes(-length % 4) for index in group)
+            hashes[group] = _murmur(_words(padded, len(group)), int(length), start)
     else:
-        texts = [item.tobytes() for item in np.ascontiguousarray(X).astype(X.dtype.newbyteorder("<")).reshape(-1)]
-    hashes = np.array([_murmur(text, seed & 0xFFFFFFFF) for text in texts], np.uint32).reshape(X.shape)
+        little = np.ascontiguousarray(X, X.dtype.newbyteorder("<"))
+        hashes[:] = _murmur(_words(little.tobytes(), X.size), X.dtype.itemsize, start)
+    hashes = hashes.reshape(X.shape)
     return hashes if positive else hashes.view(np.int32)
 
 
-def _murmur(data: bytes, seed: int) -> int:
-    state, whole = seed, len(data) // 4 * 4
-    for start in range(0, whole, 4):
-        state ^= _scrambled(int.from_bytes(data[start : start + 4], "little"))
-        state = (_rotated(state, 13) * 5 + 0xE6546B64) & 0xFFFFFFFF
-    state ^= _scrambled(int.from_bytes(data[whole:], "little")) ^ len(data)
-    state = (state ^ state >> 16) * 0x85EBCA6B & 0xFFFFFFFF
-    state = (state ^ state >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
-    return state ^ state >> 16
+def _words(data: bytes, rows: int) -> Array:
+    return np.frombuffer(data, "<u4").reshape(rows, len(data) // 4 // max(rows, 1)).astype(np.uint32)
 
 
-def _scrambled(word: int) -> int:
-    return _rotated(word * 0xCC9E2D51 & 0xFFFFFFFF, 15) * 0x1B873593 & 0xFFFFFFFF
+def _murmur(words: Array, length: int, seed: np.uint32) -> Array:
+    """The hashes of rows of 32-bit words, the last padded with zero bytes, that hold `length` bytes each."""
+    state: Array = np.full(len(words), seed, np.uint32)
+    for index in range(words.shape[1]):
+        state ^= _scrambled(words[:, index])
+        if index < length // 4:
+            state = _rotated(state, 13) * np.uint32(5) + np.uint32(0xE6546B64)
+    state ^= np.uint32(length)
+    state = (state ^ state >> np.uint32(16)) * np.uint32(0x85EBCA6B)
+    state = (state ^ state >> np.uint32(13)) * np.uint32(0xC2B2AE35)
+    return np.asarray(state ^ state >> np.uint32(16))
 
 
-def _rotated(word: int, by: int) -> int:
-    return (word << by | word >> (32 - by)) & 0xFFFFFFFF
+def _scrambled(words: Array) -> Array:
+    return _rotated(words * np.uint32(0xCC9E2D51), 15) * np.uint32(0x1B873593)
+
+
+def _rotated(words: Array, by: int) -> Array:
+    return np.asarray(words << np.uint32(by) | words >> np.uint32(32 - by))

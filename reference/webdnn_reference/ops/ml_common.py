@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 DOMAIN = "ai.onnx.ml"
-_DIFFERENCES_AT_ONCE = 1 << 22
+_DIFFERENCES_AT_ONCE = 1 << 18
 
 POST_TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 """In the order of TreeEnsemble's enumeration."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
-from webdnn_reference.numeric import Array, int_list, is_float, limits, narrow, widen
+from webdnn_reference.numeric import Array, int_list, is_float, limits, narrow, select, widen
 from webdnn_reference.registry import Context, op
 from webdnn_reference.windows import Windows, pad_spatial, plan_windows, spatial_attribute
 
@@ -198,11 +198,16 @@ def _maximum_with_indices(X: Array, windows: Windows, storage_order: int) -> tup
     values, places = windows.view(padded), windows.view(positions)
     best = np.full((*X.shape[:2], *windows.outputs), lowest, x.dtype)
     where = np.full(best.shape, -1, np.int64)
+    has_nan = bool(np.isnan(np.max(x, initial=lowest)))
     for taps in itertools.product(*map(range, windows.kernel)):
         at: tuple[Any, ...] = (slice(None), slice(None), *taps)
-        better = (places[at] >= 0) & ((values[at] > best) | (where < 0) | (np.isnan(values[at]) & ~np.isnan(best)))
-        np.copyto(best, values[at], where=better)
-        np.copyto(where, np.broadcast_to(places[at], where.shape), where=better)
+        # Of two elements the new one counts if it is greater, the first inside X, or NaN where the best is none.
+        better = (values[at] > best) | (where < 0)
+        if has_nan:
+            better |= np.isnan(values[at]) & ~np.isnan(best)
+        better &= places[at] >= 0
+        best = select(better, values[at], best)
+        where = select(better, np.broadcast_to(places[at], where.shape), where)
     return narrow(best, X), where
 
 

@@ -12,7 +12,7 @@ from webdnn_reference.registry import op
 
 __all__ = ["max_roi_pool", "roi_align", "roi_align_10"]
 
-_SAMPLES_AT_ONCE = 1 << 22
+_SAMPLES_AT_ONCE = 1 << 18
 
 
 @op("RoiAlign", 10)
@@ -101,6 +101,7 @@ def _roi_align(
     grids = np.ceil(bins).astype(np.int64) if sampling_ratio <= 0 else np.full(bins.shape, sampling_ratio, np.int64)
     grids = np.maximum(grids, 0)
     y = np.zeros((len(rois), X.shape[1], *pooled), image.dtype)
+    pixels = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
     for grid in np.unique(grids, axis=0):
         if grid.min() == 0 or y.size == 0:
             continue
@@ -111,7 +112,8 @@ def _roi_align(
                 _sample_positions(start[part, axis], bins[part, axis], pooled[axis], int(grid[axis]))
                 for axis in range(2)
             )
-            samples = _sampled(image[batch_indices[part]], rows, columns, np.add if mode == "avg" else np.maximum)
+            combine = np.add if mode == "avg" else np.maximum
+            samples = _sampled(pixels, batch_indices[part], rows, columns, combine)
             samples = samples.reshape(len(part), X.shape[1], pooled[0], int(grid[0]), pooled[1], int(grid[1]))
             y[part] = average(samples, axis=(3, 5)) if mode == "avg" else samples.max(axis=(3, 5))
     return narrow(y, X)
@@ -124,21 +126,21 @@ def _sample_positions(start: Array, bin_size: Array, bins: int, samples: int) ->
     return positions
 
 
-def _sampled(images: Array, rows: Array, columns: Array, combine: np.ufunc) -> Array:
+def _sampled(pixels: Array, images: Array, rows: Array, columns: Array, combine: np.ufunc) -> Array:
     """The weighted four neighbours, combined, of the positions where rows and columns cross.
 
-    images: [K, C, H, W], rows: [K, R], columns: [K, S] -> [K, C, R, S]. Positions up to one pixel outside take the
-    value at the border, those further out are zero.
+    pixels: [N, H, W, C], images: [K] of them, rows: [K, R], columns: [K, S] -> [K, C, R, S]. Positions up to one pixel
+    outside take the value at the border, those further out are zero.
     """
-    region = np.arange(len(images))[:, None, None]
-    height, width = images.shape[2:]
-    channels_last = images.transpose(0, 2, 3, 1)
+    image = images[:, None, None]
+    height, width = pixels.shape[1:3]
     result: Array | None = None
     for y, y_weight in _linear_taps(rows, height):
         for x, x_weight in _linear_taps(columns, width):
             weight = (y_weight[:, :, None] * x_weight[:, None, :])[..., None]
-            share = channels_last[region, y[:, :, None], x[:, None, :]] * weight
-            result = share if result is None else combine(result, share)
+            share = pixels[image, y[:, :, None], x[:, None, :]]
+            share *= weight
+            result = share if result is None else combine(result, share, out=result)
     assert result is not None  # there are two taps along each axis
     return result.transpose(0, 3, 1, 2)
 
@@ -172,14 +174,17 @@ def max_roi_pool(X: Array, rois: Array, *, pooled_shape: Sequence[int], spatial_
     scaled = wide[:, 1:] * wide.dtype.type(spatial_scale)
     corners = np.floor(np.abs(scaled) + wide.dtype.type(0.5)) * np.sign(scaled)
     y = np.zeros((len(rois), X.shape[1], *pooled_shape), X.dtype)
+    pixels = np.ascontiguousarray(X.transpose(0, 2, 3, 1))
     for index, (x1, y1, x2, y2) in enumerate(corners):
-        image = X[batches[index]]
+        image = pixels[batches[index]]
+        bins = _bins(x1, x2, pooled_shape[1], X.shape[3])
         for row, rows in enumerate(_bins(y1, y2, pooled_shape[0], X.shape[2])):
-            strip = image[:, rows]
-            for column, columns in enumerate(_bins(x1, x2, pooled_shape[1], X.shape[3])):
-                cell = strip[:, :, columns]
-                if cell.shape[1] and cell.shape[2]:
-                    y[index, :, row, column] = cell.max(axis=(1, 2))
+            if rows.start >= rows.stop:
+                continue
+            strip = image[rows].max(axis=0)
+            for column, columns in enumerate(bins):
+                if columns.start < columns.stop:
+                    y[index, :, row, column] = strip[columns].max(axis=0)
     return y
 
 
