@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -45,6 +45,7 @@ class Interpreter:
         self._random = np.random.default_rng(seed)
         self._plans: dict[tuple[int, tuple[str, ...] | None], Plan] = {}
         self._constants: dict[int, Mapping[str, Any]] = {}
+        self._graph_ids = frozenset(_nested_ids(self.graph))
         self._located: WebDNNError | None = None
         self._observed: Exception | None = None
 
@@ -69,11 +70,12 @@ class Interpreter:
         if isinstance(outputs, str):
             outputs = (outputs,)
         plan = self._plan(self.graph, None if outputs is None else tuple(outputs))
-        values = self._constants_of(self.graph) | self._bind_inputs(inputs)
-        kept = {id(value) for value in values.values()}
+        given = self._bind_inputs(inputs)
+        values = self._constants_of(self.graph) | given
         try:
             with np.errstate(all="ignore"):
                 results = self._run_plan(plan, values, observe, "")
+            kept = self._constant_ids() | set(_array_ids(given.values()))
             return {name: _handed_out(name, value, kept) for name, value in results.items()}
         finally:
             # An error holds the frames it passed, and these hold arrays.
@@ -125,6 +127,12 @@ class Interpreter:
             known = {name: as_value(array, float64=True) for name, array in graph.constants.items()}
             self._constants[id(graph)] = known
         return dict(known)
+
+    def _constant_ids(self) -> set[int]:
+        """The ids of all constants that runs read, those of bodies too."""
+        if self._float64:
+            return {id(array) for constants in self._constants.values() for array in constants.values()}
+        return set(self._graph_ids)
 
     def _run_plan(self, plan: Plan, values: dict[str, Any], observe: Observer | None, scope: str) -> dict[str, Any]:
         for step in plan.steps:
@@ -222,6 +230,23 @@ def evaluate_node(
     Its subgraphs, if any, must not read values from around them. Raises as `Interpreter.run` does.
     """
     return Interpreter(Graph((), (), ()), float64=float64, seed=seed).evaluate(node, inputs)
+
+
+def _nested_ids(graph: Graph) -> Iterator[int]:
+    """The ids of a graph's constants and of those of the graphs nested in it."""
+    yield from map(id, graph.constants.values())
+    for node in graph.nodes:
+        for subgraph in node.subgraphs:
+            yield from _nested_ids(subgraph)
+
+
+def _array_ids(values: Iterable[Any]) -> Iterator[int]:
+    """The ids of the values and of the items of sequences among them."""
+    for value in values:
+        if isinstance(value, list):
+            yield from _array_ids(value)
+        else:
+            yield id(value)
 
 
 def _handed_out(name: str, value: Any, kept: set[int]) -> Any:

@@ -81,3 +81,25 @@ def test_outputs_share_no_memory_with_one_another() -> None:
     for index, array in enumerate(arrays):
         array[...] = index
     assert [float(array.max()) for array in arrays] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("float64", [False, True])
+def test_writing_to_an_output_changes_no_constant_of_a_body(float64: bool) -> None:
+    text = """
+    g (bool c) => (float[2] y) {
+      y = If (c) <
+        then_branch = first () => (float[2] a) { a = Constant<value_floats = [1.0, 2.0]>() },
+        else_branch = second () => (float[2] b) { b = Constant<value_floats = [3.0, 4.0]>() }
+      >
+    }"""
+    interpreter = Interpreter(model(text), float64=float64)
+    interpreter.run({"c": np.array(True)})["y"][...] = 9
+    np.testing.assert_array_equal(interpreter.run({"c": np.array(True)})["y"], [1, 2])
+
+
+def test_the_items_of_a_sequence_that_passes_through_are_copies() -> None:
+    interpreter = Interpreter(model("g (seq(float[n]) x) => (seq(float[n]) y) { y = Identity(x) }"))
+    got = interpreter.run({"x": [X[0], X[1]]})["y"]
+    assert not any(np.shares_memory(item, X) for item in got)
+    one = np.ones(2, np.float32)
+    assert not np.shares_memory(interpreter.run({"x": [one]})["y"][0], one)
