@@ -74,9 +74,15 @@ def attention(
     queries, keys = q.shape[2], k.shape[2]
     if nonpad_kv_seqlen is not None and nonpad_kv_seqlen.shape != q.shape[:1]:
         raise ShapeError(f"nonpad_kv_seqlen: expected shape [{q.shape[0]}], got {list(nonpad_kv_seqlen.shape)}")
+    if nonpad_kv_seqlen is not None and ((nonpad_kv_seqlen < 0) | (nonpad_kv_seqlen > keys)).any():
+        raise ShapeError(f"nonpad_kv_seqlen: expected lengths of 0..{keys}, got {nonpad_kv_seqlen.tolist()}")
     factor = 1 / np.sqrt(q.shape[3]) if scale is None else scale
     if not 0 <= qk_matmul_output_mode <= 3:
         raise InvalidModelError(f"qk_matmul_output_mode: expected 0..3, got {qk_matmul_output_mode}")
+    if min(left_window_size, right_window_size) < -1:
+        got = f"{left_window_size} and {right_window_size}"
+        raise InvalidModelError(f"left_window_size, right_window_size: expected -1 or more, got {got}")
+    _check_precision(softmax_precision)
     # Of the four stages of the scores only the one asked for outlives the next.
     wanted = qk_matmul_output_mode if context.outputs > 3 else -1
     scores = scores_of(q, widen(k).astype(q.dtype, copy=False), factor)
@@ -117,6 +123,12 @@ def attention(
     if Q.ndim == 3:
         y = join_heads(y)
     return (narrow(y, Q), k, v) if shown is None else (narrow(y, Q), k, v, narrow(shown, Q))
+
+
+def _check_precision(softmax_precision: int | None) -> None:
+    """Raises InvalidModelError unless it is one of the types that the specification lists."""
+    if softmax_precision not in (None, 1, 10, 11, 16):
+        raise InvalidModelError(f"softmax_precision: expected 1, 10, 11 or 16, got {softmax_precision}")
 
 
 def _full_mask(mask: Array, keys: int) -> Array:
@@ -188,6 +200,7 @@ def flex_attention(
         raise ShapeError(f"expected Q, K, V of rank 4, got {Q.ndim}, {K.ndim}, {V.ndim}")
     q, k, v = widen(Q), widen(K), widen(V)
     precision = q.dtype
+    _check_precision(softmax_precision)
     if softmax_precision is not None and not context.float64:
         precision = DType.from_onnx(softmax_precision).numpy
     factor = 1 / np.sqrt(q.shape[3]) if scale is None else scale

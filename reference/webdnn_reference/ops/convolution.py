@@ -173,6 +173,8 @@ def _check_transposed(X: Array, W: Array, B: Array | None, group: int, kernel_sh
         raise ShapeError(f"group: expected a divisor of {X.shape[1]} channels, got {group}")
     if kernel_shape is not None and tuple(kernel_shape) != W.shape[2:]:
         raise ShapeError(f"kernel_shape: expected that of W, {list(W.shape[2:])}, got {list(kernel_shape)}")
+    if min(W.shape[2:]) < 1:
+        raise ShapeError(f"W: expected a kernel of at least one element, got shape {list(W.shape)}")
     if B is not None and B.shape != (W.shape[1] * group,):
         raise ShapeError(f"B: expected shape [{W.shape[1] * group}], got {list(B.shape)}")
 
@@ -188,7 +190,8 @@ def _transposed_placement(
     """What to cut off before the uncropped output, and how much to keep."""
     rank = len(full)
     if output_shape is not None:
-        outputs = spatial_attribute("output_shape", tuple(output_shape)[-rank:], rank, 0)
+        given = tuple(output_shape)
+        outputs = spatial_attribute("output_shape", given[2:] if len(given) == rank + 2 else given, rank, 0)
         if min(outputs, default=0) < 0:
             raise ShapeError(f"output_shape: expected sizes that are not negative, got {list(output_shape)}")
     elif auto_pad not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):

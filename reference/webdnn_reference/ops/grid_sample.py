@@ -25,6 +25,8 @@ def grid_sample_16(
 
     Spec: https://onnx.ai/onnx/operators/onnx__GridSample.html#gridsample-16
     """
+    if X.ndim != 4:
+        raise ShapeError(f"X: expected rank 4 before opset 20, got shape {list(X.shape)}")
     return sample(X, grid, align_corners, mode, padding_mode)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from webdnn_onnx.errors import ShapeError
+from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array, scalar, scalar_int
 from webdnn_reference.registry import op
 
@@ -36,7 +36,11 @@ def non_max_suppression(
     limit = 0
     if max_output_boxes_per_class is not None:
         limit = scalar_int(max_output_boxes_per_class, "max_output_boxes_per_class")
+    if center_point_box not in (0, 1):
+        raise InvalidModelError(f"center_point_box: expected 0 or 1, got {center_point_box}")
     overlap = boxes.dtype.type(0 if iou_threshold is None else scalar(iou_threshold, "iou_threshold"))
+    if not 0 <= overlap <= 1:
+        raise InvalidModelError(f"iou_threshold: expected one in [0, 1], got {overlap}")
     selected = []
     for batch in range(scores.shape[0]):
         corners = _corners(boxes[batch], center_point_box)

@@ -58,7 +58,7 @@ def resize_10(X: Array, scales: Array, *, mode: str = "nearest") -> Array:
     X: any[d1..dr], scales: float32[r] -> same dtype [floor(d1 * scale1)..]. Raises ShapeError, InvalidModelError.
     Spec: https://onnx.ai/onnx/operators/onnx__Resize.html#resize-10
     """
-    return _resize_asymmetric(X, scales, mode)
+    return _resize_asymmetric(X, scales, mode, "Resize")
 
 
 @op("Upsample", 1)
@@ -150,7 +150,8 @@ def resample(X: Array, plan: Sequence[_Axis], how: Resampling) -> Array:
         raise InvalidModelError(f"mode: expected nearest, linear or cubic, got {how.mode!r}")
     shape = list(X.shape)
     for item in plan:
-        if item.resized < 0 or not item.scale >= 0:
+        given = isinstance(item.scale, np.float32)
+        if item.resized < 0 or not item.scale >= 0 or (given and item.scale == 0):
             raise ShapeError(
                 f"axis {item.axis}: expected a positive scale or size, got {item.scale} and {item.resized}"
             )
@@ -279,6 +280,8 @@ def _regions(roi: Array | None, count: int, coordinate_transformation_mode: str)
         return np.stack([np.zeros(count), np.ones(count)])
     if roi is None or roi.size != 2 * count:
         raise ShapeError(f"roi: expected {2 * count} values, got {'none' if roi is None else roi.size}")
+    if not np.isfinite(roi).all():
+        raise ShapeError(f"roi: expected finite numbers, got {roi.tolist()}")
     return roi.astype(np.float64).reshape(2, count)
 
 
@@ -295,9 +298,13 @@ def _sizes_to_scales(lengths: Array, sizes: Array, policy: str) -> tuple[Array, 
     return np.floor(ratio * lengths + 0.5).astype(np.int64), np.full(len(lengths), ratio)
 
 
-def _resize_asymmetric(X: Array, scales: Array, mode: str) -> Array:
+def _resize_asymmetric(X: Array, scales: Array, mode: str, operator: str = "Upsample") -> Array:
     _expect_length("scales", scales, X.ndim)
+    if mode == "cubic":
+        raise InvalidModelError("mode: expected nearest or linear, got 'cubic'")
     factors = scales.astype(np.float32)
+    if operator == "Upsample" and not (factors >= 1).all():
+        raise ShapeError(f"scales: expected at least 1, got {factors.tolist()}")
     resized = np.floor(np.array(X.shape, np.int64) * factors.astype(np.float64)).astype(np.int64)
     how = Resampling(mode, "asymmetric", "simple")
     return resample(

@@ -54,6 +54,8 @@ def _directions(direction: str) -> tuple[bool, ...]:
 
 def sequences_of(X: Array, W: Array, sequence_lens: Array | None, direction: str, layout: int) -> Sequences:
     directions = _directions(direction)
+    if layout not in (0, 1):
+        raise InvalidModelError(f"layout: expected 0 or 1, got {layout}")
     if X.ndim != 3:
         raise ShapeError(f"X: expected rank 3, got shape {list(X.shape)}")
     if W.shape[:1] != (len(directions),):
@@ -120,6 +122,8 @@ def clipped(function: Activation, clip: float | None) -> Activation:
     """The function of its input bounded to [-clip, clip], where a clip is given."""
     if not clip:
         return function
+    if not clip > 0:
+        raise InvalidModelError(f"clip: expected a positive number, got {clip}")
     return lambda x: function(np.clip(x, -clip, clip))
 
 

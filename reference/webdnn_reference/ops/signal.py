@@ -185,6 +185,11 @@ def mel_weight_matrix(
     bands = scalar_int(num_mel_bins, "num_mel_bins")
     length = scalar_int(dft_length, "dft_length")
     rate = scalar_int(sample_rate, "sample_rate")
+    if min(bands, length) < 0 or rate < 1:
+        raise ShapeError(
+            "num_mel_bins, dft_length, sample_rate: expected none below 0 and a rate of at least 1, "
+            f"got {bands}, {length} and {rate}"
+        )
     edges = (scalar(lower_edge_hertz, "lower_edge_hertz"), scalar(upper_edge_hertz, "upper_edge_hertz"))
     low, high = (2595 * np.log10(1 + float(edge) / 700) for edge in edges)
     mel = low + np.arange(bands + 2) * ((high - low) / (bands + 2))

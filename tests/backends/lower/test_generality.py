@@ -76,4 +76,4 @@ def test_strings_of_the_model_are_constants_of_the_host(tmp_path: Path) -> None:
 def test_scales_that_are_no_simple_fractions(symbolic: bool) -> None:
     scales = np.array([2.261268, 0.65470034], np.float32)
     for constant in ((1,), ()):
-        agree("Upsample", [f32(4, 3), scales], opset=9, constant=constant, symbolic=symbolic)
+        agree("Resize", [f32(4, 3), scales], opset=10, constant=constant, symbolic=symbolic)
