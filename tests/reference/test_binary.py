@@ -142,3 +142,15 @@ def test_integer_powers_take_exponents_that_do_not_fit_the_base(base: type, expo
 def test_mod_has_two_ways() -> None:
     with pytest.raises(InvalidModelError, match="fmod: expected 0 or 1, got 2"):
         run("Mod", np.ones(2, np.float32), np.ones(2, np.float32), opset=28, fmod=2)
+
+
+@pytest.mark.parametrize("exponent", [np.float32(2), np.float32(3), np.int64(3), np.full((1, 1, 1), 4, np.float32)])
+def test_small_whole_powers_are_rounded_once(exponent: np.ndarray) -> None:
+    x = np.random.default_rng(6).standard_normal((40, 50)).astype(np.float32)
+    x[0, :4] = [np.nan, np.inf, -np.inf, -0.0]
+    x[0, 4:6] = [3e38, 1e-20]
+    whole = int(np.asarray(exponent).item())
+    with np.errstate(over="ignore", under="ignore"):
+        expected = np.array([float(value) ** whole for value in x.flat]).astype(np.float32)
+    got = run("Pow", x, np.asarray(exponent), opset=15)
+    np.testing.assert_array_equal(got, expected.reshape(np.broadcast_shapes(x.shape, np.shape(exponent))))

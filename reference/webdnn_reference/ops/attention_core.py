@@ -89,7 +89,8 @@ def masked_softmax(scores: Array, allowed: Array | None = None, sink: Array | No
     if sink is not None:
         greatest = np.maximum(greatest, sink)
     greatest = np.where(np.isneginf(greatest), 0, greatest)
-    exponentials = scores - greatest
+    own = scores if allowed is not None and greatest.dtype == scores.dtype else None
+    exponentials = np.subtract(scores, greatest, out=own)
     np.exp(exponentials, out=exponentials)
     total = exponentials.sum(axis=-1, keepdims=True)
     if sink is not None:

@@ -12,11 +12,13 @@ from typing import TypeAlias
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError
-from webdnn_reference.numeric import Array, broadcast, broadcastable, is_float, narrow, widen
+from webdnn_reference.numeric import Array, broadcast, broadcastable, in_parts, is_float, narrow, widen
 from webdnn_reference.ops.binary_legacy import legacy_operand
 from webdnn_reference.registry import op
 
 __all__ = ["bit_shift", "mod_10", "mod_28", "pow_1", "pow_7"]
+
+_SMALL_POWERS = frozenset({2, 3, 4})
 
 Function: TypeAlias = Callable[[Array, Array], Array]
 
@@ -93,10 +95,24 @@ def _power(X: Array, Y: Array) -> Array:
     x, y = broadcast_operands(X, Y)
     if is_float(x) or is_float(y):
         plain = x.dtype == np.float32 and (y.dtype == np.float32 or y.dtype.itemsize <= 2)
+        if x.dtype == np.float32 and y.size == 1 and y.reshape(()).item() in _SMALL_POWERS:
+            whole = int(y.reshape(()).item())
+            return narrow(in_parts(lambda part: _product(part, whole), x).reshape(np.broadcast(x, y).shape), X)
         working = np.float32 if plain else np.float64
         result = np.power(x.astype(working), y.astype(working))
         return narrow(result if is_float(x) else np.trunc(result), X)
     return narrow(_integer_power(x, y), X)
+
+
+def _product(x: Array, count: int) -> Array:
+    """x times itself, rounded once: in float64, which is faster than the power."""
+    if count == 2:
+        return np.asarray(np.square(x))
+    wide = x.astype(np.float64)
+    result = wide
+    for _ in range(count - 1):
+        result = result * wide
+    return np.asarray(result).astype(x.dtype)
 
 
 def _integer_power(x: Array, y: Array) -> Array:

@@ -16,7 +16,17 @@ from onnx import TensorProto
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import DTypeError, InvalidModelError
-from webdnn_reference.numeric import ORACLE_FLOATS, Array, is_float, is_integer, limits, widen, widen_integer, wrap
+from webdnn_reference.numeric import (
+    ORACLE_FLOATS,
+    Array,
+    in_parts,
+    is_float,
+    is_integer,
+    limits,
+    widen,
+    widen_integer,
+    wrap,
+)
 from webdnn_reference.registry import Context, op
 
 __all__ = [
@@ -57,6 +67,15 @@ def convert(x: Array, to: DType, *, saturate: bool = True, round_mode: str = "up
         x = _from_strings(x, to)
     if x.dtype == to.numpy:
         return x
+    if to in (DType.FLOAT32, DType.FLOAT64):
+        return x.astype(to.numpy)
+    if to.bits >= (16 if to.is_float else 8) and (is_float(x) or not to.is_float):
+        return _converted(x, to, saturate, round_mode)
+    # The narrowest types take several steps, each as large as many of the results.
+    return in_parts(lambda part: _converted(part, to, saturate, round_mode), x)
+
+
+def _converted(x: Array, to: DType, saturate: bool, round_mode: str) -> Array:
     if to is DType.BOOL:
         return np.asarray(widen_integer(widen(x)) != 0)
     if to.is_integer:
@@ -84,8 +103,6 @@ def _real(x: Array) -> Array:
 
 
 def _to_float(x: Array, to: DType) -> Array:
-    if to in (DType.FLOAT32, DType.FLOAT64):
-        return x.astype(to.numpy)
     real = _real(x)
     if real.dtype == np.float64 and to is not DType.FLOAT16:
         real = _to_odd_float32(real)

@@ -150,7 +150,8 @@ def feature_vectorizer(*X: Array, inputdimensions: Sequence[int] = (), context: 
             raise ShapeError(f"input {index}: expected {len(columns[0])} rows as the first has, got {len(rows)}")
         if width < 0:
             raise InvalidModelError(f"inputdimensions: expected none below 0, got {list(inputdimensions)}")
-        columns.append(np.pad(rows[:, :width].astype(np.float64), ((0, 0), (0, missing))))
+        kept = rows[:, :width] if is_float(rows) else rows[:, :width].astype(np.float64)
+        columns.append(np.pad(kept, ((0, 0), (0, missing))) if missing else kept)
     return as_float_output(np.concatenate(columns, axis=1), context)
 
 
