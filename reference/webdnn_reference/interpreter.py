@@ -17,7 +17,7 @@ from webdnn_reference.constraints import check_inputs, check_outputs, type_text
 from webdnn_reference.contrib_inputs import check_shapes
 from webdnn_reference.plan import Plan, Step, plan_graph
 from webdnn_reference.registry import Context
-from webdnn_reference.values import as_input, as_value, check_declared
+from webdnn_reference.values import as_input, as_value, check_declared, typed_items
 
 __all__ = ["Interpreter", "Observer", "evaluate_node"]
 
@@ -106,7 +106,7 @@ class Interpreter:
             if name in inputs:
                 given = as_input(inputs[name])
                 check_declared(value, given, symbols)
-                values[name] = as_value(given, self._float64)
+                values[name] = as_value(typed_items(value, given), self._float64)
             else:
                 raise InvalidModelError(f"inputs: expected a value for '{name}' ({value.type}), got none")
         return values

@@ -12,7 +12,7 @@ from webdnn_onnx.errors import DTypeError, ShapeError
 from webdnn_onnx.graph import MapType, OptionalType, SequenceType, TensorType, Type, Value
 from webdnn_reference.numeric import ORACLE_FLOATS, Array
 
-__all__ = ["as_input", "as_value", "check_declared"]
+__all__ = ["as_input", "as_value", "check_declared", "typed_items"]
 
 
 _KIND = attrgetter("dtype.kind")
@@ -70,6 +70,33 @@ def check_declared(declared: Value, value: Any, symbols: dict[str, int]) -> None
     """
     if declared.type is not None:
         _check(f"input '{declared.name}'", declared.type, value, symbols)
+
+
+def typed_items(declared: Value, value: Any) -> Any:
+    """A value given for a model input with the numbers of its maps in the declared type. Raises DTypeError."""
+    return value if declared.type is None else _typed_items(f"input '{declared.name}'", declared.type, value)
+
+
+def _typed_items(what: str, expected: Type, value: Any) -> Any:
+    if isinstance(expected, OptionalType) and value is not None:
+        return _typed_items(what, expected.element, value)
+    if isinstance(expected, SequenceType) and not isinstance(expected.element, TensorType):
+        return [_typed_items(what, expected.element, item) for item in value]
+    if not isinstance(expected, MapType) or not isinstance(expected.value, TensorType):
+        return value
+    dtype = expected.value.dtype
+    typed: dict[Any, Any] = {}
+    for key, item in value.items():
+        if not isinstance(key, str if expected.key is DType.STRING else (int, np.integer)):
+            raise DTypeError(f"{what}: expected {expected}, got the key {key!r}")
+        array = np.asarray(item)
+        text = array.dtype.kind in "OSUT"
+        if text != (dtype is DType.STRING) or (text and not isinstance(item, str)):
+            raise DTypeError(f"{what}: expected {expected}, got the value {item!r}")
+        if array.size != 1 or (dtype.is_integer and array.dtype.kind not in "biu"):
+            raise DTypeError(f"{what}: expected {expected}, got the value {item!r}")
+        typed[key if isinstance(key, str) else int(key)] = item if text else array.reshape(()).astype(dtype.numpy)[()]
+    return typed
 
 
 def _check(what: str, expected: Type, value: Any, symbols: dict[str, int]) -> None:

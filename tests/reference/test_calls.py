@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, parser
+from onnx import ModelProto, TensorProto, TypeProto, helper, parser
 
 from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
 from webdnn_reference import Interpreter
@@ -103,3 +103,30 @@ def test_the_items_of_a_sequence_that_passes_through_are_copies() -> None:
     assert not any(np.shares_memory(item, X) for item in got)
     one = np.ones(2, np.float32)
     assert not np.shares_memory(interpreter.run({"x": [one]})["y"][0], one)
+
+
+def dictionary_model(key: int, value: int, **vocabulary: Any) -> ModelProto:
+    kind = TypeProto()
+    kind.map_type.key_type = key
+    kind.map_type.value_type.tensor_type.elem_type = value
+    node = helper.make_node("DictVectorizer", ["x"], ["y"], domain="ai.onnx.ml", **vocabulary)
+    output = helper.make_tensor_value_info("y", value, None)
+    graph = helper.make_graph([node], "g", [helper.make_value_info("x", kind)], [output])
+    made: ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 1)])
+    return made
+
+
+def test_the_numbers_of_a_map_take_the_declared_type() -> None:
+    interpreter = Interpreter(dictionary_model(TensorProto.STRING, TensorProto.DOUBLE, string_vocabulary=["a", "b"]))
+    got = interpreter.run({"x": {"b": 0.1}})["y"]
+    assert got.dtype == np.float64
+    assert got.tolist() == [[0, 0.1]]
+    interpreter = Interpreter(dictionary_model(TensorProto.INT64, TensorProto.FLOAT, int64_vocabulary=[5, 6]))
+    assert interpreter.run({"x": {5: 2}})["y"].dtype == np.float32
+
+
+@pytest.mark.parametrize("given", [{"a": 1.0}, {5: "x"}, {5: None}, {5: np.ones(3)}, {5.5: 1.0}])
+def test_a_map_of_other_types_is_refused(given: Any) -> None:
+    interpreter = Interpreter(dictionary_model(TensorProto.INT64, TensorProto.FLOAT, int64_vocabulary=[5, 6]))
+    with pytest.raises(DTypeError, match=r"input 'x': expected map\(int64, float32.*got the"):
+        interpreter.run({"x": given})
