@@ -19,9 +19,11 @@ def unpacked(packed: Array, bits: int) -> Array:
     if bits == 8:
         return packed
     if 8 % bits == 0:
-        shifts = np.arange(0, 8, bits, dtype=np.uint8)
-        pieces = (packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
-        return np.asarray(pieces.reshape(*packed.shape[:-1], packed.shape[-1] * len(shifts)))
+        pieces = np.empty((*packed.shape, 8 // bits), np.uint8)
+        for place in range(8 // bits):
+            np.right_shift(packed, np.uint8(place * bits), out=pieces[..., place])
+        pieces &= np.uint8((1 << bits) - 1)
+        return pieces.reshape(*packed.shape[:-1], packed.shape[-1] * (8 // bits))
     stream = np.unpackbits(packed, axis=-1, bitorder="little")
     count = stream.shape[-1] // bits
     groups = stream[..., : count * bits].reshape(*packed.shape[:-1], count, bits)
@@ -49,6 +51,11 @@ def dequantized_blocks(
         zero = unpacked(zero_points, bits)[..., :blocks].astype(scales.dtype)
     else:
         zero = widen(zero_points).astype(scales.dtype)
+    if whole.shape == (*scales.shape[:-1], blocks * block_size):
+        grid = whole.reshape(*scales.shape, block_size)
+        grid -= zero if zero.ndim == 0 else zero[..., None]
+        grid *= scales[..., None]
+        return grid.reshape(whole.shape)[..., :length]
     index = np.arange(whole.shape[-1]) // block_size
     offset = zero if zero.ndim == 0 else zero[..., index]
     return ((whole - offset) * scales[..., index])[..., :length]
