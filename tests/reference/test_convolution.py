@@ -228,3 +228,8 @@ def test_conv_transpose_refuses_an_unknown_auto_pad() -> None:
     x, w = np.ones((1, 1, 3), np.float32), np.ones((1, 1, 2), np.float32)
     with pytest.raises(InvalidModelError, match="auto_pad: expected NOTSET"):
         run("ConvTranspose", x, w, opset=11, auto_pad="SAME")
+
+
+def test_conv_transpose_of_an_axis_without_elements_is_empty_with_automatic_padding() -> None:
+    x, w = np.ones((1, 1, 2, 0), np.float32), np.ones((1, 1, 1, 1), np.float32)
+    assert run("ConvTranspose", x, w, opset=11, strides=(1, 3), auto_pad="SAME_LOWER").shape == (1, 1, 2, 0)

@@ -197,7 +197,9 @@ def _transposed_placement(
     elif auto_pad not in ("NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise InvalidModelError(f"auto_pad: expected NOTSET, VALID, SAME_UPPER or SAME_LOWER, got {auto_pad!r}")
     elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        outputs = tuple(min(most, size * stride) for most, size, stride in zip(full, sizes, strides, strict=True))
+        outputs = tuple(
+            max(0, min(most, size * stride)) for most, size, stride in zip(full, sizes, strides, strict=True)
+        )
     else:
         padding = spatial_attribute("pads", pads, 2 * rank, 0) if auto_pad in ("NOTSET", "") else (0,) * (2 * rank)
         if min(padding, default=0) < 0:
