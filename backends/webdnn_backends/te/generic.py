@@ -457,7 +457,7 @@ class _Scheduler:
                 break
             terms = [substitute(term, {axis.name: Const(k)}) for k in range(axis.extent) for term in terms]
             left.pop()
-        return left, terms
+        return left, terms if len(terms) == 1 else [simplify(term, tuple(left)) for term in terms]
 
     def _combine(self, op: ReduceOp, accumulator: Var, terms: Sequence[Expr], keep: Expr | None) -> None:
         """Add terms; a guarded term is skipped where its condition fails and its other value changes nothing. keep:
@@ -472,7 +472,7 @@ class _Scheduler:
         guard: Callable[[Expr], Expr | None] = lambda term: (  # noqa: E731  # one of two short choices
             term.condition if isinstance(term, Select) and term.false == neutral else None
         )
-        for checked, group in groupby(terms, guard):
+        for checked, group in groupby((term for term in terms if term != neutral), guard):
             condition = None if checked is None else self._visit(checked, {})
             if condition is None or condition.lanes != 1:
                 for term in group:

@@ -41,9 +41,11 @@ def segments(body: Expr, axis: Axis, axes: Sequence[Axis]) -> list[tuple[int, in
 def _within(body: Expr, axis: Axis, axes: Sequence[Axis], first: int, end: int) -> Expr:
     """The body simplified for the values first .. end-1 of an axis."""
 
-    def simple(expr: Expr, extent: int) -> Expr:
+    def simple(expr: Expr, extent: Dim) -> Expr:
         return simplify(expr, tuple(Axis(axis.name, extent) if item == axis else item for item in axes))
 
+    if end == first + 1:
+        return simple(substitute(body, {axis.name: Const(first)}), axis.extent)
     if first == 0:
         return simple(body, end)
     moved = simple(substitute(body, {axis.name: add(axis.var, first)}), end - first)

@@ -199,8 +199,12 @@ def _decide(expr: Expr, extents: Mapping[str, Dim]) -> Expr:
     algebra = IndexAlgebra(extents)
     a, b = algebra.to_dim(left), algebra.to_dim(right)
     if unsigned:
-        proven = expr.op is Op.LT and algebra.non_negative(a) and algebra.below(a, b)
-        return build.TRUE if proven else expr
+        if expr.op is not Op.LT:
+            return expr
+        if algebra.non_negative(a) and algebra.below(a, b):
+            return build.TRUE
+        outside = algebra.non_negative(b) and (algebra.below(a, 0) or algebra.non_negative(a - b))
+        return build.FALSE if outside else expr
     if expr.op in (Op.GT, Op.GE):
         a, b = b, a
     if expr.op is Op.EQ:

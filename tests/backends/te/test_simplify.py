@@ -80,6 +80,17 @@ def test_a_test_that_cannot_fail_disappears() -> None:
     assert simplify(inside, AXES) == build.TRUE
 
 
+def test_a_position_outside_is_never_inside() -> None:
+    def inside(position: Expr) -> Expr:
+        limit = Const(7, Scalar.U32)
+        return simplify(Apply(Op.LT, (Cast(DType.UINT32, position), limit)), AXES)
+
+    assert inside(build.sub(Var("i"), 5)) == build.FALSE
+    assert inside(build.add(Var("i"), 7)) == build.FALSE
+    assert inside(Var("j")) == build.TRUE
+    assert isinstance(inside(build.sub(Var("j"), 1)), Apply)
+
+
 def test_symbolic_extents_divide_too() -> None:
     axes = (Axis("i", 5), Axis("j", _size()))
     flat = build.add(build.mul(Var("i"), Var("n")), Var("j"))
