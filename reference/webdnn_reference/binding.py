@@ -9,6 +9,7 @@ import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 from webdnn_onnx.errors import InvalidModelError, describe_node
@@ -44,6 +45,7 @@ class _Signature:
     most: int | None
     attributes: frozenset[str]
     required: tuple[str, ...]
+    kinds: Mapping[str, str]
     accepts_any: bool
     wants_context: bool
 
@@ -57,7 +59,7 @@ def bind(node: Node) -> Bound:
     """Find the implementation of a node and bind its attributes.
 
     Raises UnsupportedOpError if there is none at this opset, InvalidModelError if an attribute is unknown at that
-    version, or a required one is missing.
+    version or of another kind, or a required one is missing.
     """
     function = OPERATORS.get(node.op, node.opset, node.domain, node.name)
     signature = _signature(function)
@@ -78,6 +80,10 @@ def bind(node: Node) -> Bound:
     for name in signature.required:
         if name not in attributes:
             raise InvalidModelError(f"{where(node)}: attribute '{name}': expected a value, got none")
+    for name, kind in signature.kinds.items():
+        if name in attributes and not _is_of_kind(attributes[name], kind):
+            got = attributes[name]
+            raise InvalidModelError(f"{where(node)}: attribute '{name}': expected {_KINDS[kind][0]}, got {got!r}")
     return Bound(
         function=function,
         attributes=attributes,
@@ -89,11 +95,30 @@ def bind(node: Node) -> Bound:
     )
 
 
+_KINDS: Mapping[str, tuple[str, type]] = {
+    "int": ("an integer", Integral),
+    "float": ("a number", Real),
+    "str": ("a string", str),
+    "Sequence[int]": ("integers", Integral),
+    "Sequence[float]": ("numbers", Real),
+    "Sequence[str]": ("strings", str),
+}
+"""The annotations of attributes: what to call them, and what each value is."""
+
+
+def _is_of_kind(value: Any, kind: str) -> bool:
+    wanted = _KINDS[kind][1]
+    if not kind.startswith("Sequence"):
+        return isinstance(value, wanted)
+    return isinstance(value, (tuple, list)) and all(isinstance(item, wanted) for item in value)
+
+
 @functools.cache
 def _signature(function: Operator) -> _Signature:
     least, most = 0, 0
     variadic = False
     keywords: dict[str, bool] = {}
+    kinds: dict[str, str] = {}
     accepts_any = False
     for parameter in inspect.signature(function).parameters.values():
         match parameter.kind:
@@ -104,6 +129,9 @@ def _signature(function: Operator) -> _Signature:
                 variadic = True
             case inspect.Parameter.KEYWORD_ONLY:
                 keywords[parameter.name] = parameter.default is inspect.Parameter.empty
+                kind = str(parameter.annotation).removesuffix(" | None")
+                if kind in _KINDS:
+                    kinds[parameter.name] = kind
             case inspect.Parameter.VAR_KEYWORD:
                 accepts_any = True
     wants_context = keywords.pop("context", None) is not None
@@ -112,6 +140,7 @@ def _signature(function: Operator) -> _Signature:
         most=None if variadic else most,
         attributes=frozenset(keywords),
         required=tuple(name for name, required in keywords.items() if required),
+        kinds=kinds,
         accepts_any=accepts_any,
         wants_context=wants_context,
     )

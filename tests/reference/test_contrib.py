@@ -194,3 +194,45 @@ def test_shapes_and_types_are_those_of_the_schema(
 ) -> None:
     with pytest.raises((ShapeError, DTypeError), match=rf"^com.microsoft.{op} \(opset 1\): {what}"):
         run(op, *inputs, opset=1, domain=MS, **attributes)
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes", "domain", "what"),
+    [
+        (
+            "QuickGelu",
+            [np.zeros(3, np.float32)],
+            {"alpha": "much"},
+            MS,
+            "attribute 'alpha': expected a number, got 'much'",
+        ),
+        (
+            "Trilu",
+            [np.zeros((3, 3), np.float32)],
+            {"upper": 0.5},
+            MS,
+            "attribute 'upper': expected an integer, got 0.5",
+        ),
+        (
+            "Crop",
+            [np.zeros((1, 1, 4, 4), np.float32)],
+            {"border": "all"},
+            "",
+            "attribute 'border': expected integers, got 'all'",
+        ),
+        ("Affine", [None], {}, "", "input 'X': expected a value, got none"),
+        (
+            "Tokenizer",
+            [np.zeros(3, np.float32)],
+            {"mark": 0, "mincharnum": 1, "pad_value": ""},
+            MS,
+            r"input 'X': expected one of .*string",
+        ),
+        ("DequantizeLinear", [np.zeros(3, np.uint8), None], {}, MS, "input 'x_scale': expected a value, got none"),
+    ],
+)
+def test_attributes_and_inputs_without_a_schema_of_onnx(
+    op: str, inputs: list[np.ndarray | None], attributes: dict[str, Any], domain: str, what: str
+) -> None:
+    with pytest.raises((InvalidModelError, DTypeError), match=what):
+        run(op, *inputs, opset=1, domain=domain, **attributes)
