@@ -116,10 +116,12 @@ def dict_vectorizer(
 ) -> Array:
     """The values of a map as a row ordered by a vocabulary; zero (or the empty string) for absent keys.
 
-    Keys that the vocabulary has not are left out. Spec:
-    https://onnx.ai/onnx/operators/onnx_aionnxml_DictVectorizer.html#dictvectorizer-1
+    Spec: https://onnx.ai/onnx/operators/onnx_aionnxml_DictVectorizer.html#dictvectorizer-1
     """
     vocabulary = list(int64_vocabulary or string_vocabulary)
+    unknown = set(X) - set(vocabulary)
+    if unknown:
+        raise InvalidModelError(f"keys: expected ones of the vocabulary, got {sorted(unknown)[:3]}")
     values = list(X.values())
     if values and isinstance(values[0], str):
         row = np.full((1, len(vocabulary)), "", np.object_)
@@ -129,8 +131,7 @@ def dict_vectorizer(
         row = np.zeros((1, len(vocabulary)), exact[0] if exact else fallback)
     places = {key: place for place, key in enumerate(vocabulary)}
     for key, value in X.items():
-        if key in places:
-            row[0, places[key]] = value
+        row[0, places[key]] = value
     return row
 
 

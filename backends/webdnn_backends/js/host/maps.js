@@ -45,7 +45,8 @@ export function dict_vectorizer([map], { vocabulary, dtype }) {
   const row = new Array(vocabulary.length).fill(dtype === "string" ? "" : 0);
   for (const [key, value] of map) {
     const at = places.get(typeof key === "bigint" ? Number(key) : key);
-    if (at !== undefined) row[at] = scalarOf(value);
+    if (at === undefined) throw new RangeError(`DictVectorizer: expected keys of the vocabulary, got ${key}`);
+    row[at] = scalarOf(value);
   }
   return [{ dtype, dims: [1, vocabulary.length], data: kindOf[dtype](row) }];
 }
