@@ -9,7 +9,7 @@ import pytest
 from tests.reference.one_node import run, run_all
 from tests.reference.strategies import filled
 from webdnn_onnx.dtypes import DType
-from webdnn_onnx.errors import DTypeError, ShapeError
+from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
 
 NARROW = [DType.INT4, DType.UINT4, DType.INT2, DType.UINT2, DType.INT16, DType.UINT16]
 
@@ -187,3 +187,17 @@ def test_sums_of_products_are_exact_on_both_sides_of_2_to_the_24(size: int) -> N
     one, zero, step = np.float32(1), np.uint8(0), np.float32(2**20)
     product = run("QLinearMatMul", a, one, zero, b, one, zero, step, zero, opset=10)
     np.testing.assert_array_equal(product, np.rint(expected / 2**20))
+
+
+@pytest.mark.parametrize("op", ["QuantizeLinear", "DequantizeLinear"])
+def test_scales_and_zero_points_have_one_shape(op: str) -> None:
+    x = np.zeros((2, 2), np.float32 if op == "QuantizeLinear" else np.int8)
+    assert run(op, x, np.ones(1, np.float32), np.int8(0), opset=21).shape == (2, 2)
+    for scale, zero_point in ((np.float32(1), np.zeros(2, np.int8)), (np.ones(2, np.float32), np.int8(0))):
+        with pytest.raises(ShapeError, match="zero point: expected the shape of the scale, "):
+            run(op, x, scale, zero_point, opset=21)
+
+
+def test_quotients_have_the_precision_of_a_float() -> None:
+    with pytest.raises(InvalidModelError, match="precision: expected a float type of 16 bits or more, got int32"):
+        run("QuantizeLinear", np.ones(2, np.float32), np.float32(1), opset=23, precision=DType.INT32.onnx)

@@ -50,6 +50,13 @@ def _spread(name: str, values: Array, x: Array, axis: int, block_size: int) -> A
     return values.reshape(-1, *[1] * (x.ndim - front - 1))
 
 
+def _check_shapes(scale: Array, zero_point: Array | None) -> None:
+    if zero_point is not None and zero_point.shape != scale.shape and not zero_point.size == scale.size == 1:
+        raise ShapeError(
+            f"zero point: expected the shape of the scale, {list(scale.shape)}, got {list(zero_point.shape)}"
+        )
+
+
 def rounded_to(scaled: Array, zero_point: Array | None, to: DType, float8_saturate: bool) -> Array:
     """Real quotients x / scale as quantized values: rounded to integers, or converted to a narrow float."""
     if to.is_float:
@@ -80,6 +87,7 @@ def _quantize(
     float8_saturate: bool = True,
 ) -> Array:
     """precision: the type that the quotient is rounded to; None keeps the working precision."""
+    _check_shapes(y_scale, y_zero_point)
     scale = _spread("y_scale", y_scale, x, axis, block_size)
     divisor = widen(scale) if is_float(scale) else scale.astype(np.float32)
     working = np.float64 if np.float64 in (x.dtype, divisor.dtype) else np.float32
@@ -208,6 +216,10 @@ def quantize_linear_23(
     Spec: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html#quantizelinear-28
     """
     division: DType | None = None
+    if precision and (not DType.from_onnx(precision).is_float or DType.from_onnx(precision).bits < 16):
+        raise InvalidModelError(
+            f"precision: expected a float type of 16 bits or more, got {DType.from_onnx(precision).value}"
+        )
     if not context.float64:
         division = DType.from_onnx(precision) if precision else DType.from_numpy(y_scale.dtype)
         if not division.is_float or division is DType.FLOAT8E8M0:
@@ -227,6 +239,7 @@ def quantize_linear_23(
 def _dequantize(
     x: Array, x_scale: Array, x_zero_point: Array | None, *, axis: int = 1, block_size: int = 0, to: DType
 ) -> Array:
+    _check_shapes(x_scale, x_zero_point)
     scale = widen(_spread("x_scale", x_scale, x, axis, block_size))
     values = widen(x) if is_float(x) else widen_integer(x).astype(np.int64)
     if x_zero_point is not None:
