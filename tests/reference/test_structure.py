@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError
+from webdnn_onnx.errors import DTypeError, InvalidModelError, LimitError, ShapeError
 from webdnn_onnx.graph import Node
 from webdnn_reference import evaluate_node
 
@@ -349,3 +349,9 @@ def test_tensor_scatter_linear_starts_at_or_after_0() -> None:
     assert call("TensorScatter", cache, update, at, mode="circular", opset=24).ravel().tolist() == [0, 0, 1]
     with pytest.raises(ShapeError, match=r"write_indices: expected none below 0 in mode linear, got \[-1\]"):
         call("TensorScatter", cache, update, at, opset=24)
+
+
+@pytest.mark.parametrize("op", ["Expand", "Tile"])
+def test_what_cannot_fit_into_memory_is_refused(op: str) -> None:
+    with pytest.raises(LimitError, match=r"expected results that fit into memory, got .*\[9223372036854775807\]"):
+        call(op, np.zeros(1, np.float32), np.array([2**63 - 1]), opset=13)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 
-from webdnn_onnx.errors import ShapeError
+from webdnn_onnx.errors import LimitError, ShapeError
 from webdnn_reference.numeric import Array, axes_of, broadcast_shape, int_list
 from webdnn_reference.registry import op
 
@@ -158,7 +159,10 @@ def expand(input: Array, shape: Array) -> Array:
     sizes = int_list(shape, "shape")
     if any(size < 0 for size in sizes):
         raise ShapeError(f"shape: expected sizes that are not negative, got {sizes}")
-    return np.broadcast_to(input, broadcast_shape(input.shape, sizes))
+    sizes = list(broadcast_shape(input.shape, sizes))
+    if math.prod(sizes) > sys.maxsize // 16:
+        raise LimitError(f"shape: expected results that fit into memory, got sizes {sizes}")
+    return np.broadcast_to(input, sizes)
 
 
 def _reshaped(data: Array, shape: Sequence[int], allowzero: bool) -> Array:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from webdnn_onnx.errors import InvalidModelError, ShapeError
+from webdnn_onnx.errors import InvalidModelError, LimitError, ShapeError
 from webdnn_reference.numeric import Array, axes_of, axis_of, int_list, scalar_int
 from webdnn_reference.registry import Context, op
 
@@ -329,6 +331,8 @@ def tile_6(input: Array, repeats: Array) -> Array:
 def _tiled(input: Array, repeats: Sequence[int]) -> Array:
     if any(count < 0 for count in repeats):
         raise ShapeError(f"repeats: expected counts that are not negative, got {list(repeats)}")
+    if math.prod(repeats) * input.size > sys.maxsize // 16:
+        raise LimitError(f"repeats: expected results that fit into memory, got {list(repeats)}")
     return np.tile(input, repeats)
 
 
