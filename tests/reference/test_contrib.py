@@ -236,3 +236,36 @@ def test_attributes_and_inputs_without_a_schema_of_onnx(
 ) -> None:
     with pytest.raises((InvalidModelError, DTypeError), match=what):
         run(op, *inputs, opset=1, domain=domain, **attributes)
+
+
+def zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
+ONE, TOTAL = np.array([0], np.int32), np.array([1], np.int32)
+GROUPED = {"num_heads": 2, "kv_num_heads": 1}
+GATHERED = {"block_size": 16, "bits": 8}
+
+
+@pytest.mark.parametrize(
+    ("op", "inputs", "attributes", "what"),
+    [
+        ("GatedAdd", [zeros(2, 3), zeros(2, 3), zeros(3, 1)], {}, r"gate: expected .* \[2, 3\], got \[3, 1\]"),
+        ("GroupQueryAttention", [zeros(1, 1, 8), zeros(1, 1, 4), None, None, None, ONE, TOTAL], GROUPED, "key, value"),
+        (
+            "GroupQueryAttention",
+            [zeros(1, 1, 8), zeros(1, 1, 3), zeros(1, 1, 4), None, None, ONE, TOTAL],
+            GROUPED,
+            "size",
+        ),
+        ("GroupQueryAttention", [zeros(1, 1, 16), None, None, None, None, TOTAL, TOTAL], GROUPED, "from 0 to 0"),
+        ("MoE", [zeros(2, 4), zeros(2, 3), zeros(3, 5, 4), None, zeros(3, 4, 6)], {}, "rows of 5"),
+        ("GatherBlockQuantized", [np.zeros((3, 32), np.uint8), ONE, zeros(2, 2)], GATHERED, "scales: expected 3 or 1"),
+    ],
+)
+def test_sizes_that_no_name_ties_together(
+    op: str, inputs: list[np.ndarray | None], attributes: dict[str, Any], what: str
+) -> None:
+    with pytest.raises((ShapeError, InvalidModelError), match=what) as refused:
+        run(op, *inputs, opset=1, domain=MS, **attributes)
+    assert "that the operator accepts" not in str(refused.value)

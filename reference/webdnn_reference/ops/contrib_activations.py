@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
-from webdnn_reference.numeric import Array, narrow, single, widen
+from webdnn_reference.numeric import Array, narrow, single, unidirectional, widen
 from webdnn_reference.ops.activations import gelu, logistic, softplus_of
 from webdnn_reference.registry import op
 
@@ -119,5 +119,5 @@ def gated_add(X: Array, Y: Array, gate: Array, gate_weight: Array | None = None)
     """
     if gate_weight is not None:
         raise UnsupportedOpError("gate_weight: expected none, got one")
-    product = narrow(widen(Y) * widen(gate), Y)
+    product = narrow(widen(Y) * widen(unidirectional(gate, Y.shape, "gate")), Y)
     return narrow(widen(X) + widen(product), X)

@@ -194,6 +194,11 @@ def gather_block_quantized(
         raise ShapeError(f"data, scales, zero_points, block_size: expected one rank and positive blocks, got {got}")
     gathered, quantized = axis_of(gather_axis, rank), axis_of(quantize_axis, rank)
     packed = data.dtype == np.uint8
+    for axis in set(range(rank)) - {quantized}:
+        # Along the last axis the table is packed, the scales are not.
+        own = data.shape[axis] * (8 // bits if packed and axis == rank - 1 and bits in (1, 2, 4, 8) else 1)
+        if scales.shape[axis] not in (1, own):
+            raise ShapeError(f"scales: expected {own} or 1 along axis {axis}, got shape {list(scales.shape)}")
     size = data.shape[gathered]
     chosen = np.where(indices < 0, indices + size, indices)
     known = (chosen >= 0) & (chosen < size)

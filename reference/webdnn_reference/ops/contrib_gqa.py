@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
-from webdnn_reference.numeric import Array, average, narrow, saturate, scalar_int, single, widen
+from webdnn_reference.numeric import Array, average, narrow, saturate, scalar_int, single, unidirectional, widen
 from webdnn_reference.ops.attention_core import (
     join_heads,
     masked_softmax,
@@ -187,8 +187,8 @@ def group_query_attention(
     total = scalar_int(total_sequence_length, "total_sequence_length")
     counts = seqlens_k.reshape(-1).astype(np.int64) + 1
     fresh = np.minimum(counts, sequence) if query_seqlens is None else query_seqlens.astype(np.int64)
-    if counts.shape != (batch,) or (fresh > counts).any():
-        raise ShapeError(f"seqlens_k: expected {batch} lengths, got {seqlens_k.tolist()}")
+    if counts.shape != (batch,) or (fresh > counts).any() or (counts < 1).any() or (counts > total).any():
+        raise ShapeError(f"seqlens_k: expected {batch} lengths from 0 to {total - 1}, got {seqlens_k.tolist()}")
     if q_norm_weight is not None and k_norm_weight is not None:
         q = _normalized(q, q_norm_weight, qk_norm_epsilon if q_norm_epsilon is None else q_norm_epsilon)
         k = _normalized(k, k_norm_weight, qk_norm_epsilon if k_norm_epsilon is None else k_norm_epsilon)
@@ -210,6 +210,17 @@ def group_query_attention(
     if not sliding_window_cache:
         capacity = max(capacity, total)
     widths = [size // 2 if cache.scale is not None and cache.bits == 4 else size for cache in caches]
+    pasts = (("past_key", past_key), ("past_value", past_value))
+    for (what, past), width in zip(pasts, widths, strict=True):
+        held = 0 if past is None else past.shape[2]
+        if past is not None and past.shape[3] != width:
+            raise ShapeError(f"{what}: expected rows of {width} elements, got shape {list(past.shape)}")
+        if not sliding_window_cache and (counts - fresh > held).any():
+            raise ShapeError(f"{what}: expected {int((counts - fresh).max())} earlier positions, got {held}")
+    if attention_bias is not None:
+        unidirectional(attention_bias[..., :1], (batch, num_heads, sequence, 1), "attention_bias")
+        if attention_bias.shape[3] < total:
+            raise ShapeError(f"attention_bias: expected {total} columns, got shape {list(attention_bias.shape)}")
     presents = [
         np.zeros((batch, kv_num_heads, capacity, width), cache.dtype)
         for cache, width in zip(caches, widths, strict=True)
@@ -259,15 +270,20 @@ def projections(
     query: Array, key: Array | None, value: Array | None, heads: int, kv_heads: int
 ) -> tuple[Array, Array, Array]:
     """Queries, keys and values as heads, from separate inputs or one packed one."""
+    if (key is None) != (value is None):
+        raise InvalidModelError("key, value: expected both, or neither where the query is packed, got one")
     if key is None or value is None:
         packed = split_heads(widen(query), heads + 2 * kv_heads, "query")
         q, k, v = np.split(packed, [heads, heads + kv_heads], axis=1)
         return q, k, v
-    return (
-        split_heads(widen(query), heads, "query"),
-        split_heads(widen(key), kv_heads, "key"),
-        split_heads(widen(value), kv_heads, "value"),
-    )
+    q = split_heads(widen(query), heads, "query")
+    k = split_heads(widen(key), kv_heads, "key")
+    v = split_heads(widen(value), kv_heads, "value")
+    if not q.shape[3] or q.shape[3] != k.shape[3] or q.shape[3] != v.shape[3]:
+        raise ShapeError(
+            f"query, key, value: expected heads of one size, got {q.shape[3]}, {k.shape[3]} and {v.shape[3]}"
+        )
+    return q, k, v
 
 
 def _normalized(heads: Array, weight: Array, epsilon: float) -> Array:

@@ -44,10 +44,16 @@ class _Activation:
         }
         if self.kind not in functions:
             raise InvalidModelError(f"activation_type: expected a known one, got {self.kind!r}")
+        if third is not None and third.shape != first.shape:
+            raise ShapeError(f"fc3_experts_weights: expected {first.shape[1]} rows as fc1, got {third.shape[1]}")
         y = functions[self.kind](first)
         return y if third is None else y * third
 
     def _halves(self, first: Array, third: Array | None) -> tuple[Array, Array]:
+        if self.fusion and first.shape[1] % 2:
+            raise ShapeError(
+                f"fc1_experts_weights: expected an even number of rows for two layers, got {first.shape[1]}"
+            )
         if self.fusion == 1:
             return first[:, 0::2], first[:, 1::2]
         if self.fusion == 2:
@@ -135,6 +141,8 @@ def moe(
 
     def expert(index: int, tokens: Array) -> Array:
         def layer(data: Array, weights: Array, bias: Array | None) -> Array:
+            if weights.shape[2] != data.shape[1]:
+                raise ShapeError(f"experts' weights: expected rows of {data.shape[1]}, got shape {list(weights.shape)}")
             y = data @ widen(weights[index]).T
             return y if bias is None else y + widen(bias[index])
 

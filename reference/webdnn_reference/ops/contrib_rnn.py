@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from webdnn_onnx.errors import ShapeError
 from webdnn_reference.numeric import Array
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.quantization import dequantize_linear_10, dynamic_quantize_linear
@@ -61,6 +62,10 @@ def dynamic_quantize_lstm(
 
 def _real(weights: Array, scale: Array, zero_point: Array) -> Array:
     """Weights [directions, 4 hidden, inputs] as numbers."""
+    for what, x in (("scale", scale), ("zero point", zero_point)):
+        if x.shape not in ((len(weights),), (len(weights), weights.shape[2])):
+            expected = f"[{len(weights)}] or [{len(weights)}, {weights.shape[2]}]"
+            raise ShapeError(f"{what} of the weights: expected shape {expected}, got {list(x.shape)}")
     per_column = (len(weights), 1, -1)
     real = (weights.astype(np.int32) - zero_point.astype(np.int32).reshape(per_column)) * scale.reshape(per_column)
     return np.swapaxes(real.astype(scale.dtype), 1, 2)
