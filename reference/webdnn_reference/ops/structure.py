@@ -233,7 +233,7 @@ def pad_19(
     *,
     mode: str = "constant",
 ) -> Array:
-    """As since 18, with mode wrap too.
+    """As since 11, for the dimensions in `axes` (all by default). mode: constant, reflect, edge, and wrap since 19.
 
     Spec: https://onnx.ai/onnx/operators/onnx__Pad.html#pad-25
     """
