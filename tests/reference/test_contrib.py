@@ -259,6 +259,7 @@ GATHERED = {"block_size": 16, "bits": 8}
             "size",
         ),
         ("GroupQueryAttention", [zeros(1, 1, 16), None, None, None, None, TOTAL, TOTAL], GROUPED, "from 0 to 0"),
+        ("GatedDeltaNet", [zeros(5, 2, 4), zeros(5, 1, 4), zeros(5, 2, 3)], {}, "query, key, value: expected"),
         ("MoE", [zeros(2, 4), zeros(2, 3), zeros(3, 5, 4), None, zeros(3, 4, 6)], {}, "rows of 5"),
         ("GatherBlockQuantized", [np.zeros((3, 32), np.uint8), ONE, zeros(2, 2)], GATHERED, "scales: expected 3 or 1"),
     ],

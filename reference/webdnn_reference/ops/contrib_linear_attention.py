@@ -221,12 +221,16 @@ def gated_delta_net(
     if delta:
         if beta is None:
             raise InvalidModelError("beta: expected one for the delta rule, got none")
+        if beta.size != tokens * value_heads:
+            raise ShapeError(f"beta: expected shape [{tokens}, {value_heads}], got {list(beta.shape)}")
         b = widen(beta).reshape(tokens, value_heads)
         b = logistic(b) if beta_activation == "sigmoid" else b
     starts = _starts(cu_seqlens, initial_state, tokens)
     stash = np.float64 if context.float64 else np.float32
     states = np.zeros((len(starts) - 1, value_heads, v.shape[2], q.shape[2]), stash)
     if initial_state is not None:
+        if initial_state.shape != states.shape:
+            raise ShapeError(f"initial_state: expected shape {list(states.shape)}, got {list(initial_state.shape)}")
         states = initial_state.astype(stash)
     factor = float(scale or 1 / np.sqrt(q.shape[2]))
     y = np.zeros((tokens, value_heads, v.shape[2]), q.dtype)
@@ -248,7 +252,15 @@ def _token_major(
     query: Array, key: Array | None, value: Array | None, initial_state: Array | None
 ) -> tuple[Array, Array, Array]:
     """Query, key and value as [tokens, heads, size]."""
+    if (key is None) != (value is None):
+        raise InvalidModelError("key, value: expected both, or neither where the query is packed, got one")
     if key is not None and value is not None:
+        of_heads = query.ndim in (3, 4) and 0 not in query.shape[-2:] and value.ndim == query.ndim
+        if not of_heads or key.shape != query.shape or value.shape[:-2] != query.shape[:-2]:
+            got = f"{list(query.shape)}, {list(key.shape)} and {list(value.shape)}"
+            raise ShapeError(f"query, key, value: expected [tokens, heads, size] of the same tokens, got {got}")
+        if value.shape[-2] % query.shape[-2] or not value.shape[-2]:
+            raise ShapeError(f"value: expected a multiple of {query.shape[-2]} heads, got shape {list(value.shape)}")
         q, k, v = (widen(x).reshape(-1, *x.shape[-2:]) for x in (query, key, value))
         return q, k, v
     if initial_state is None:
