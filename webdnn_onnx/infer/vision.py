@@ -98,19 +98,8 @@ def resize(call: Call) -> list[Shape]:
         return [tuple(result)]
     if len(scales) != len(axes):
         raise call.shape_error("scales", f"{len(axes)} values", str(len(scales)))
-    cropped = call.text("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
-    roi = _scales_input(call, 1) if cropped else None
-    for position, axis in enumerate(axes):
-        scale = scales[position]
-        if cropped:
-            dim = shape[axis]
-            if roi is None or not isinstance(dim, int):
-                result[axis] = call.fresh(axis)
-                continue
-            extent = np.float32(roi[position + len(axes)]) - np.float32(roi[position])
-            result[axis] = math.floor(np.float32(dim) * extent * np.float32(scale))
-        else:
-            result[axis] = _scaled_dim(call, axis, shape[axis], scale)
+    for axis, scale in zip(axes, scales, strict=True):
+        result[axis] = _scaled_dim(call, axis, shape[axis], scale)
     return [tuple(result)]
 
 

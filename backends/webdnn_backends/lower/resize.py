@@ -113,7 +113,8 @@ def _resize(context: NodeContext) -> None:
     resized = [
         axis for axis in range(rank) if scales[axis] != 1.0 or context.shape(0)[axis] != context.output().shape[axis]
     ]
-    if all(
+    known_region = sampling.transform != "tf_crop_and_resize" or context.constant(1) is not None
+    if known_region and all(
         isinstance(context.shape(0)[axis], int) and isinstance(context.output().shape[axis], int) for axis in resized
     ):
         _static(context, sampling, scales, resized)
@@ -182,7 +183,7 @@ def resize_scales(context: NodeContext, modern: bool) -> list[float | None]:
 
 
 def _static(context: NodeContext, sampling: Sampling, scales: Sequence[float | None], resized: Sequence[int]) -> None:
-    roi = context.constant(1) if sampling.transform == "tf_crop_and_resize" and context.has(1) else None
+    roi = context.constant(1) if sampling.transform == "tf_crop_and_resize" else None
     axes = list(context.attribute("axes", tuple(range(context.rank(0)))))
     positions: dict[int, npt.NDArray[np.int32]] = {}
     weights: dict[int, Array] = {}

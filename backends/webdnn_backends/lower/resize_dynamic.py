@@ -70,8 +70,7 @@ def measured(context: NodeContext, modern: bool) -> bool:
     if modern and context.has(3) and not _is_empty(context, 3):
         policy = context.attribute("keep_aspect_ratio_policy", "stretch")
         return policy != "stretch" and bool(context.state.unknown_sizes(context.node.outputs[0]))
-    roi = context.attribute("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize" and modern
-    return context.constant(index) is None or (roi and context.constant(1) is None)
+    return context.constant(index) is None
 
 
 def by_sizes(context: NodeContext) -> bool:
@@ -106,11 +105,7 @@ def at_run_time(context: NodeContext, sampling: Sampling) -> None:
     else:
         index = 2 if context.node.op == "Resize" and context.node.opset >= 11 else 1
         scales = [context.element(index, (Const(k),)) for k in range(len(axes))]
-        sizes = []
-        for k, extent in enumerate(extents):
-            if sampling.transform == "tf_crop_and_resize":
-                extent = apply(Op.MUL, extent, apply(Op.SUB, _roi(context, k + len(axes)), _roi(context, k)))
-            sizes.append(apply(Op.FLOOR, apply(Op.MUL, extent, scales[k])))
+        sizes = [apply(Op.FLOOR, apply(Op.MUL, extent, scales[k])) for k, extent in enumerate(extents)]
     counts = context.temporary(
         DType.INT64, (len(axes),), lambda i: cast(DType.INT64, _chosen(i[0], [cast(DType.INT64, x) for x in sizes]))
     )

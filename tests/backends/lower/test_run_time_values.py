@@ -55,6 +55,17 @@ def test_resize_by_scales_given_at_run_time(mode: str, antialias: int) -> None:
     agree("Resize", [f32(1, 2, 5, 6), None, scales], {"mode": mode, "antialias": antialias}, opset=19, rtol=1e-3)
 
 
+@pytest.mark.parametrize("region_known", [False, True])
+@pytest.mark.parametrize("length_known", [False, True])
+@pytest.mark.parametrize("by_sizes", [False, True])
+def test_a_region_crops_and_leaves_the_length(by_sizes: bool, length_known: bool, region_known: bool) -> None:
+    region = np.array([0, 0, 0.25, 0.2, 1, 1, 0.75, 0.9], np.float32)
+    resized = [None, i64(1, 2, 7, 5)] if by_sizes else [np.array([1, 1, 2, 1.5], np.float32)]
+    constant = [1] * region_known + [1 + len(resized)] * length_known
+    attributes = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear", "extrapolation_value": 9.0}
+    agree("Resize", [f32(1, 2, 4, 6), region, *resized], attributes, opset=13, constant=constant)
+
+
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3, 5), (600,)])
 def test_non_zero_elements_in_order(shape: tuple[int, ...]) -> None:
     x = np.asarray(np.random.default_rng(0).integers(0, 2, shape), np.int32)
