@@ -1,8 +1,9 @@
 """Resize and Upsample.
 
 Every mode is separable: along each axis an output sample is a weighted sum of a few input samples (its taps), so the
-tensor is resampled one axis after the other. Coordinates are computed in float64, except that nearest neighbour with
-`scales` computes in their own type, float32: there coordinates half way between two samples come out half way.
+tensor is resampled one axis after the other, a slab of output samples at a time, which bounds the memory. Coordinates
+are computed in float64, except that nearest neighbour with `scales` computes in their own type, float32: there
+coordinates half way between two samples come out half way.
 
 A length is floor(length * scale) for the very float32 value of `scale`, as in ONNX shape inference: 10 times 0.7 is 6.
 Like shape inference it leaves the region of tf_crop_and_resize out of account.
@@ -10,9 +11,11 @@ Like shape inference it leaves the region of tf_crop_and_resize out of account.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +24,10 @@ from webdnn_reference.numeric import Array, axes_of, is_integer, narrow, saturat
 from webdnn_reference.registry import op
 
 __all__ = ["Resampling", "cubic_kernel", "resample", "resize", "resize_10", "upsample_1", "upsample_7", "upsample_9"]
+
+_SLAB_ELEMENTS = 1 << 15
+_Step: TypeAlias = tuple[int, Array, Array]
+"""An axis, and the indices and weights [resized, taps] of what makes each output sample along it."""
 
 
 @dataclass(frozen=True)
@@ -179,21 +186,63 @@ def resample(X: Array, plan: Sequence[_Axis], how: Resampling) -> Array:
 def _interpolate(X: Array, plan: Sequence[_Axis], positions: Sequence[Array], how: Resampling) -> Array:
     if X.dtype.kind in "bO":
         raise DTypeError(f"X: expected numbers for mode {how.mode}, got {X.dtype}")
-    integers = is_integer(X)
-    y = X.astype(np.float64) if integers else widen(X)
-    for item, x in zip(plan, positions, strict=True):
-        if item.length == item.resized and np.array_equal(x, np.arange(item.length)):
-            continue
-        indices, weights = _taps(x, item, how)
-        weights = weights.astype(np.real(y).dtype)
-        column = [-1 if axis == item.axis else 1 for axis in range(X.ndim)]
-        total: Any = 0
-        for tap in range(indices.shape[1]):
-            total = total + np.take(y, indices[:, tap], axis=item.axis) * weights[:, tap].reshape(column)
-        y = total
-    if integers:
-        return saturate(np.rint(y) if how.antialias else np.trunc(y), X.dtype)
-    return narrow(y, X)
+    working = np.dtype(np.float64) if is_integer(X) else widen(X[:0]).dtype
+    changed = [
+        (item, x)
+        for item, x in zip(plan, positions, strict=True)
+        if item.length != item.resized or not np.array_equal(x, np.arange(item.length))
+    ]
+    if not changed:
+        return _rounded(X.astype(working), X.dtype, how)
+    lead = min(item.axis for item, _ in changed)
+    x = X.reshape(-1, *X.shape[lead:])
+    steps: list[_Step] = []
+    shape, most = list(x.shape[1:]), 0
+    for item, places in changed:
+        indices, weights = _taps(places, item, how)
+        steps.append((item.axis - lead + 1, indices, weights.astype(np.zeros(0, working).real.dtype)))
+        shape[item.axis - lead] = item.resized
+        most = max(most, math.prod(shape))
+    if most * len(x) <= 2 * _SLAB_ELEMENTS:
+        for step in steps:
+            x = _weighted(x, step, working)
+        return _rounded(x, X.dtype, how).reshape(*X.shape[:lead], *shape)
+    (axis, indices, weights), *others = steps
+    result = np.empty((len(x), *shape), X.dtype)
+    members = max(1, _SLAB_ELEMENTS // most)
+    samples = max(1, _SLAB_ELEMENTS * len(indices) // most)
+    for first, start in itertools.product(range(0, len(x), members), range(0, len(indices), samples)):
+        part = slice(start, start + samples)
+        y = _weighted(x[first : first + members], (axis, indices[part], weights[part]), working)
+        for step in others:
+            y = _weighted(y, step, working)
+        result[(slice(first, first + members), *(slice(None),) * (axis - 1), part)] = _rounded(y, X.dtype, how)
+    return result.reshape(*X.shape[:lead], *shape)
+
+
+def _weighted(x: Array, step: _Step, working: np.dtype[Any]) -> Array:
+    """x resampled along one axis, in the working type."""
+    axis, indices, weights = step
+    if x.dtype != working:
+        least, span = indices.min(), np.ptp(indices) + 1
+        if span < indices.size:
+            x = x[(slice(None),) * axis + (slice(least, least + span),)].astype(working)
+            indices = indices - least
+    column = [-1 if each == axis else 1 for each in range(x.ndim)]
+    total: Array | None = None
+    for tap in range(indices.shape[1]):
+        taken = np.take(x, indices[:, tap], axis=axis).astype(working, copy=False)
+        taken *= weights[:, tap].reshape(column)
+        # The sum begins at 0, so that no sum of zeros is -0.
+        total = np.add(taken, 0 if total is None else total, out=taken)
+    assert total is not None, "an output sample has a tap"
+    return total
+
+
+def _rounded(y: Array, dtype: np.dtype[Any], how: Resampling) -> Array:
+    if is_integer(dtype):
+        return saturate(np.rint(y) if how.antialias else np.trunc(y), dtype)
+    return narrow(y, dtype)
 
 
 def _coordinates(item: _Axis, how: Resampling) -> Array:
