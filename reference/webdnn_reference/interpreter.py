@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +30,12 @@ Observer: TypeAlias = Callable[[str, Any], None]
 """Called with the name and value of every node output, as it is computed."""
 
 
+class _Passing(threading.local):
+    """The error that leaves a thread's run as it is: one that names its node already, or an observer's."""
+
+    error: Exception | None = None
+
+
 class Interpreter:
     """Evaluates a model on arrays.
 
@@ -46,8 +53,7 @@ class Interpreter:
         self._plans: dict[tuple[int, tuple[str, ...] | None], Plan] = {}
         self._constants: dict[int, Mapping[str, Any]] = {}
         self._graph_ids = frozenset(_nested_ids(self.graph))
-        self._located: WebDNNError | None = None
-        self._observed: Exception | None = None
+        self._passing = _Passing()
 
     def run(
         self,
@@ -79,7 +85,7 @@ class Interpreter:
             return {name: _handed_out(name, value, kept) for name, value in results.items()}
         finally:
             # An error holds the frames it passed, and these hold arrays.
-            self._located = self._observed = None
+            self._passing.error = None
 
     def evaluate(self, node: Node, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """The outputs of one node on its own. None is an absent input, or an empty optional where the node names it."""
@@ -154,7 +160,7 @@ class Interpreter:
         try:
             observe(name, value)
         except Exception as error:
-            self._observed = error
+            self._passing.error = error
             raise
 
     def _run_step(self, step: Step, values: dict[str, Any], observe: Observer | None, scope: str) -> Sequence[Any]:
@@ -177,15 +183,15 @@ class Interpreter:
             if bound.constraints is not None and not self._float64:
                 check_outputs(bound.constraints, results)
         except WebDNNError as error:
-            if error is self._located or error is self._observed:
+            if error is self._passing.error:
                 raise
-            self._located = type(error)(f"{where(node)}: {error}")
-            raise self._located from error
+            located = self._passing.error = type(error)(f"{where(node)}: {error}")
+            raise located from error
         except (ValueError, IndexError, TypeError, AttributeError, KeyError, ArithmeticError, MemoryError) as error:
-            if error is self._observed:
+            if error is self._passing.error:
                 raise
-            self._located = _described(node, arguments, error)
-            raise self._located from error
+            described = self._passing.error = _described(node, arguments, error)
+            raise described from error
         if len(results) < len(step.outputs):
             raise InvalidModelError(
                 f"{where(node)}: outputs: expected at most {len(results)}, got {len(step.outputs)} names"

@@ -104,6 +104,27 @@ def test_an_option_out_of_its_range_is_refused(options: list[str], capsys: pytes
     assert "expected" in last
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["convert"], "webdnn convert: the following arguments are required: MODEL"),
+        (["convrt", "m.onnx"], "webdnn: argument COMMAND: invalid choice: 'convrt'"),
+        (["run", "folder", "--repeat", "many"], "webdnn run: argument --repeat: expected a number from 1 on, got many"),
+        (["inspect", "m.onnx", "--nods"], "webdnn: unrecognized arguments: --nods"),
+    ],
+)
+def test_a_command_line_that_is_wrong_is_one_line(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    line = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert line.startswith(expected)
+    assert line.count("\n") == 1
+    assert "--help" in line
+
+
 def test_a_full_disk_behind_the_output_is_one_line(model: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ml_dtypes
@@ -386,3 +387,22 @@ def test_views_are_handed_out_as_arrays_of_their_own() -> None:
     y = Interpreter(model).run({"s": np.array([2, 3])})["y"]
     assert y.flags.writeable
     assert y.strides == (12, 4)
+
+
+def test_errors_of_several_threads_name_their_node_once() -> None:
+    model = parse(
+        "g (bool c, float[n] x) => (float[m] z) "
+        "{ z = If <then_branch = t () => (float[m] y) { y = Reshape(x, s) }, "
+        "else_branch = e () => (float[m] w) { w = Identity(x) }> (c) }"
+    )
+    model.graph.node[0].attribute[0].g.initializer.append(helper.make_tensor("s", TensorProto.INT64, [1], [5]))
+    interpreter = Interpreter(model)
+
+    def message(size: int) -> str:
+        with pytest.raises(ShapeError) as caught:
+            interpreter.run({"c": np.array(True), "x": np.zeros(size, np.float32)})
+        return str(caught.value)
+
+    with ThreadPoolExecutor(4) as pool:
+        messages = list(pool.map(message, [size % 4 + 1 for size in range(400)]))
+    assert {text.count("Reshape") for text in messages} == {1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from webdnn_onnx.cli.conformance import add_options as add_conformance_options
 from webdnn_onnx.cli.numbers import count, port, positive, seconds
@@ -29,9 +29,15 @@ exit codes: 0 done, 1 a check failed, 2 the input is at fault (one line on stder
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit code 2 and one line, as for every other input at fault."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; `command` in the result names the module to call."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="webdnn",
         description="Compile ONNX models to WebGPU, WebAssembly and JavaScript, and prove the result.",
         epilog=_EPILOG,
