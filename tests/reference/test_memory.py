@@ -56,3 +56,43 @@ def test_slabs_along_the_last_axis_join() -> None:
     x = RANDOM.standard_normal((2, 3, 123, 301))
     got = run("Resize", x, None, None, np.array([409, 257]), opset=19, mode="linear", axes=[3, 2])
     np.testing.assert_allclose(got, hats(123, 257) @ x @ hats(301, 409).T, rtol=1e-9, atol=1e-12)
+
+
+def attended(q: np.ndarray, k: np.ndarray, v: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Attention written out, a query at a time; heads of q share those of k and v."""
+    y = np.zeros((*q.shape[:3], v.shape[3]))
+    for sample, head, row in np.ndindex(*q.shape[:3]):
+        shared = head * k.shape[1] // q.shape[1]
+        weights = np.exp(k[sample, shared] @ q[sample, head, row] / np.sqrt(q.shape[3]) - hidden[sample, row])
+        y[sample, head, row] = weights / weights.sum() @ v[sample, shared]
+    return y
+
+
+@pytest.mark.parametrize("heads", [(7, 7), (15, 5), (12, 1)])
+def test_heads_of_attention_join(heads: tuple[int, int]) -> None:
+    q, k, v = (RANDOM.standard_normal((2, count, 190, 3)) for count in (heads[0], *heads[1:] * 2))
+    hidden = np.where(RANDOM.random((2, 190, 190)) < 0.3, np.inf, 0)
+    hidden[..., 0] = 0
+    got = run("Attention", q, k, v, hidden[:, None] == 0, opset=23)
+    np.testing.assert_allclose(got, attended(q, k, v, hidden), rtol=1e-9)
+
+
+def test_heads_of_multi_head_attention_join() -> None:
+    q, k, v = (RANDOM.standard_normal((2, 190, 21)).astype(np.float32) for _ in range(3))
+    mask = (RANDOM.random((2, 190)) < 0.8).astype(np.int32)
+    hidden = np.broadcast_to(np.where(mask, 0, np.inf)[:, None], (2, 190, 190))
+    got = run("MultiHeadAttention", q, k, v, None, mask, opset=1, domain="com.microsoft", num_heads=7)
+    heads = [x.reshape(2, 190, 7, 3).transpose(0, 2, 1, 3) for x in (q, k, v)]
+    wanted = attended(heads[0], heads[1], heads[2], hidden).transpose(0, 2, 1, 3).reshape(q.shape)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared", [12, 1])
+def test_attention_holds_the_scores_of_few_heads(shared: int) -> None:
+    q, k = (RANDOM.standard_normal((1, heads, 512, 64)).astype(np.float32) for heads in (12, shared))
+    assert peak_of("Attention", q, k, k, opset=23) < 3
+
+
+def test_multi_head_attention_holds_the_scores_of_few_heads() -> None:
+    x = RANDOM.standard_normal((1, 512, 768)).astype(np.float32)
+    assert peak_of("MultiHeadAttention", x, x, x, opset=1, domain="com.microsoft", num_heads=12) < 3

@@ -15,6 +15,7 @@ from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_onnx.graph import Graph
 from webdnn_reference.numeric import Array, narrow, unidirectional, widen
 from webdnn_reference.ops.attention_core import (
+    head_blocks,
     in_precision,
     join_heads,
     masked_softmax,
@@ -60,7 +61,7 @@ def attention(
     """
     if (past_key is None) != (past_value is None):
         raise InvalidModelError("expected past_key and past_value together, got one of them")
-    q = split_heads(widen(Q), q_num_heads, "Q")
+    q = split_heads(Q, q_num_heads, "Q")
     k = split_heads(K, kv_num_heads, "K")
     v = split_heads(V, kv_num_heads, "V")
     past = 0
@@ -83,12 +84,6 @@ def attention(
         got = f"{left_window_size} and {right_window_size}"
         raise InvalidModelError(f"left_window_size, right_window_size: expected -1 or more, got {got}")
     _check_precision(softmax_precision)
-    # Of the four stages of the scores only the one asked for outlives the next.
-    wanted = qk_matmul_output_mode if context.outputs > 3 else -1
-    scores = scores_of(q, widen(k).astype(q.dtype, copy=False), factor)
-    shown = scores if wanted == 0 else None
-    scores = softcapped(scores, softcap)
-    shown = scores if wanted == 1 else shown
     offset = np.full((q.shape[0], 1, 1, 1), past)
     if nonpad_kv_seqlen is not None and past_key is None:
         offset = nonpad_kv_seqlen.reshape(-1, 1, 1, 1) - queries
@@ -103,26 +98,46 @@ def attention(
         conditions.append(key <= position + right_window_size)
     if nonpad_kv_seqlen is not None:
         conditions.append(key < nonpad_kv_seqlen.reshape(-1, 1, 1, 1))
+    shape = (*q.shape[:3], keys)
+    added: Array | None = None
     if attn_mask is not None:
         mask = _full_mask(attn_mask, keys) if context.opset >= 24 else attn_mask
-        unidirectional(mask, scores.shape, "attn_mask")
+        unidirectional(mask, shape, "attn_mask")
         if mask.dtype == np.bool_:
             conditions.append(mask)
         else:
-            scores = scores + widen(mask).astype(q.dtype, copy=False)
+            added = np.broadcast_to(mask, shape)
             closed = np.isneginf(widen(mask))
             if closed.any():
                 conditions.append(~closed)
-    if conditions:
-        scores = np.where(functools.reduce(np.logical_and, conditions), scores, q.dtype.type(-np.inf))
-    shown = scores if wanted == 2 else shown
-    scores = in_precision(scores, softmax_precision, context.float64)
-    scores = in_precision(masked_softmax(scores), softmax_precision, context.float64).astype(q.dtype, copy=False)
-    shown = scores if wanted == 3 else shown
-    y = weighted_values(scores, widen(v).astype(q.dtype, copy=False))
-    if Q.ndim == 3:
-        y = join_heads(y)
-    return (narrow(y, Q), k, v) if shown is None else (narrow(y, Q), k, v, narrow(shown, Q))
+    allowed = np.broadcast_to(functools.reduce(np.logical_and, conditions), shape) if conditions else None
+    working = widen(Q[:0]).dtype
+    # In the layout of Q; heads come first in the view.
+    y = np.empty((shape[0], shape[2], shape[1], v.shape[3]) if Q.ndim == 3 else (*shape[:3], v.shape[3]), Q.dtype)
+    by_head = y.transpose(0, 2, 1, 3) if Q.ndim == 3 else y
+    wanted = qk_matmul_output_mode if context.outputs > 3 else -1
+    shown = np.empty(shape, Q.dtype) if wanted >= 0 else None
+
+    def show(stage: int, scores: Array) -> None:
+        if shown is not None and stage == wanted:
+            shown[block] = scores
+
+    for block, shared in head_blocks(q, k, v):
+        scores = scores_of(widen(q[block]), widen(k[shared]).astype(working, copy=False), factor)
+        show(0, scores)
+        scores = softcapped(scores, softcap)
+        show(1, scores)
+        if added is not None:
+            scores = scores + widen(added[block]).astype(working, copy=False)
+        if allowed is not None:
+            scores = np.where(allowed[block], scores, working.type(-np.inf))
+        show(2, scores)
+        scores = masked_softmax(in_precision(scores, softmax_precision, context.float64))
+        scores = in_precision(scores, softmax_precision, context.float64).astype(working, copy=False)
+        show(3, scores)
+        by_head[block] = weighted_values(scores, widen(v[shared]).astype(working, copy=False))
+    outputs = (y.reshape(*y.shape[:2], -1) if Q.ndim == 3 else y, k, v)
+    return outputs if shown is None else (*outputs, shown)
 
 
 def _check_precision(softmax_precision: int | None) -> None:

@@ -5,6 +5,10 @@ Heads are [batch, heads, sequence, head_size]. Scores and probabilities are [bat
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from typing import TypeAlias
+
 import numpy as np
 
 from webdnn_onnx.dtypes import DType
@@ -12,6 +16,7 @@ from webdnn_onnx.errors import ShapeError
 from webdnn_reference.numeric import Array, narrow, widen
 
 __all__ = [
+    "head_blocks",
     "in_precision",
     "join_heads",
     "masked_softmax",
@@ -21,6 +26,37 @@ __all__ = [
     "split_heads",
     "weighted_values",
 ]
+
+
+_BLOCK_ELEMENTS = 1 << 18
+_Block: TypeAlias = tuple[slice, slice]
+
+
+def head_blocks(q: Array, k: Array, v: Array) -> Iterator[tuple[_Block, _Block]]:
+    """Which samples and heads to attend to at once: of q and the scores, and of k and v.
+
+    One block takes as many heads of a sample as have few scores, at least one; heads that do not agree
+    are one block, which `scores_of` and `weighted_values` refuse.
+    """
+    batch, heads, queries, _ = q.shape
+    shared, keys = k.shape[1:3]
+    agree = v.shape[:3] == k.shape[:3] and k.shape[0] == batch and q.shape[3] == k.shape[3]
+    if not agree or not shared or heads % shared or batch * heads * queries * keys <= _BLOCK_ELEMENTS:
+        yield (slice(None), slice(None)), (slice(None), slice(None))
+        return
+    group = heads // shared
+    few = max(1, _BLOCK_ELEMENTS // (queries * keys))
+    for sample in range(batch):
+        row = slice(sample, sample + 1)
+        if few < group:
+            for head, start in itertools.product(range(shared), range(0, group, few)):
+                first = head * group
+                yield (row, slice(first + start, first + min(start + few, group))), (row, slice(head, head + 1))
+            continue
+        step = few // group
+        for start in range(0, shared, step):
+            stop = min(start + step, shared)
+            yield (row, slice(start * group, stop * group)), (row, slice(start, stop))
 
 
 def split_heads(x: Array, heads: int, what: str) -> Array:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
-from webdnn_reference.numeric import Array, narrow, scalar_int, single, unidirectional, widen
+from webdnn_reference.numeric import Array, narrow, scalar_int, single, widen
+from webdnn_reference.numeric import unidirectional as unidirectional_view
 from webdnn_reference.ops.attention_core import (
+    head_blocks,
     join_heads,
     masked_softmax,
     rotate,
@@ -21,7 +23,7 @@ from webdnn_reference.ops.attention_core import (
 )
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.contrib_quantization import dequantize_linear
-from webdnn_reference.registry import op
+from webdnn_reference.registry import Context, op
 
 __all__ = ["decoder_masked_multi_head_attention", "ms_attention", "multi_head_attention", "q_attention"]
 
@@ -46,7 +48,8 @@ def ms_attention(
     rotary_embedding_dim: int = 0,
     scale: float | None = None,
     unidirectional: int = 0,
-) -> tuple[Array, Array]:
+    context: Context,
+) -> tuple[Array, ...]:
     """Self-attention with its projections of queries, keys and values packed in one matrix.
 
     input: float[B, S, I], weights: [I, Hq + Hk + Hv], bias: [Hq + Hk + Hv]; mask_index: see `_mask_bias`, or [B, 1] or
@@ -59,7 +62,7 @@ def ms_attention(
         raise ShapeError(f"weights: expected {sum(sizes)} columns, got shape {list(weights.shape)}")
     projected = widen(input) @ widen(weights)
     if bias is not None:
-        projected = projected + widen(bias)
+        projected = np.add(projected, widen(bias), out=projected if bias.dtype == projected.dtype else None)
     parts = np.split(projected, np.cumsum(sizes)[:-1], axis=2)
     q, k, v = (split_heads(part, num_heads, "input") for part in parts)
     used = past.shape[3] if past is not None else 0
@@ -72,7 +75,9 @@ def ms_attention(
     if mask_index is not None and mask_index.shape in ((q.shape[0], 1), (1, 1)):
         mask_index = None
     mask = _mask_bias(mask_index, q.shape[0], q.shape[2], k.shape[2], mask_filter_value)
-    y, _ = _attend(q, k, v, scale, mask, attention_bias, unidirectional)
+    y, _ = _attend(q, k, v, scale, mask, attention_bias, unidirectional, shown=False)
+    if context.outputs < 2:
+        return (narrow(join_heads(y), input),)
     present = np.stack([present_k, present_v]) if present_k.shape == present_v.shape else present_k[None]
     return narrow(join_heads(y), input), narrow(present, input)
 
@@ -95,7 +100,8 @@ def q_attention(
     past_present_share_buffer: int = 0,
     scale: float | None = None,
     unidirectional: int = 0,
-) -> tuple[Array, Array]:
+    context: Context,
+) -> tuple[Array, ...]:
     """Attention with an 8-bit input and 8-bit weights, one scale each, for the weights also one per column.
 
     Shapes as `ms_attention` -> dtype of bias.
@@ -112,6 +118,7 @@ def q_attention(
         past_present_share_buffer=past_present_share_buffer,
         scale=scale,
         unidirectional=unidirectional,
+        context=context,
     )
 
 
@@ -132,7 +139,8 @@ def multi_head_attention(
     num_heads: int,
     scale: float | None = None,
     unidirectional: int = 0,
-) -> tuple[Array, Array, Array, Array]:
+    context: Context,
+) -> tuple[Array, ...]:
     """Attention on projected queries, keys and values.
 
     query: float[B, S, H], or packed [B, S, N, 3, D] alone; key: [B, T, H], packed with value [B, T, N, 2, D], or heads
@@ -156,13 +164,9 @@ def multi_head_attention(
     k, present_key = _with_past(k, past_key, used, shared)
     v, present_value = _with_past(v, past_value, used, shared)
     mask = _mask_bias(key_padding_mask, q.shape[0], q.shape[2], k.shape[2], mask_filter_value)
-    y, scores = _attend(q, k, v, scale, mask, attention_bias, unidirectional)
-    return (
-        narrow(join_heads(y), query),
-        narrow(present_key, query),
-        narrow(present_value, query),
-        narrow(scores, query),
-    )
+    y, scores = _attend(q, k, v, scale, mask, attention_bias, unidirectional, shown=context.outputs > 3)
+    outputs = (narrow(join_heads(y), query), narrow(present_key, query), narrow(present_value, query))
+    return outputs if scores is None else (*outputs, narrow(scores, query))
 
 
 @op("DecoderMaskedMultiHeadAttention", 1, domain=MS)
@@ -184,7 +188,8 @@ def decoder_masked_multi_head_attention(
     output_qk: int = 0,  # noqa: ARG001 - says whether the fourth output is wanted
     past_present_share_buffer: int = 0,
     scale: float | None = None,
-) -> tuple[Array, Array, Array, Array]:
+    context: Context,
+) -> tuple[Array, ...]:
     """MultiHeadAttention of one new token. query: float[B, 1, H], or packed [B, 1, 3 H]; the rest as there.
 
     Raises ShapeError, UnsupportedOpError for beams.
@@ -207,6 +212,7 @@ def decoder_masked_multi_head_attention(
         mask_filter_value=mask_filter_value,
         num_heads=num_heads,
         scale=scale,
+        context=context,
     )
 
 
@@ -232,16 +238,14 @@ def _heads_of(query: Array, key: Array | None, value: Array | None, heads: int) 
 
 
 def _with_bias(q: Array, k: Array, v: Array, bias: Array, *, query_only: bool) -> tuple[Array, Array, Array]:
+    if q.shape[3] != k.shape[3]:
+        raise ShapeError(f"query, key: expected heads of one size, got {q.shape[3]} and {k.shape[3]}")
     hidden, values = q.shape[1] * q.shape[3], v.shape[1] * v.shape[3]
     if bias.size != 2 * hidden + values:
         raise ShapeError(f"bias: expected {2 * hidden + values} elements, got shape {list(bias.shape)}")
     parts = np.split(bias.reshape(-1), [hidden, 2 * hidden])
     biases = [part.reshape(heads.shape[1], 1, heads.shape[3]) for part, heads in zip(parts, (q, k, v), strict=True)]
     return (q + biases[0], k, v) if query_only else (q + biases[0], k + biases[1], v + biases[2])
-
-
-def _broadcast(bias: Array, shape: tuple[int, ...]) -> Array:
-    return unidirectional(widen(bias), shape, "attention_bias")
 
 
 def _with_past(new: Array, past: Array | None, used: int, shared: bool) -> tuple[Array, Array]:
@@ -304,21 +308,32 @@ def _attend(
     mask: Array | None,
     attention_bias: Array | None,
     unidirectional: int,
-) -> tuple[Array, Array]:
-    """Outputs [B, N, S, D] and scores, masked and biased, [B, N, S, T]; keys to come have float32's least number."""
-    scores = scores_of(q, k, scale or 1 / np.sqrt(q.shape[3]))
-    if mask is not None:
-        scores = scores + mask.astype(scores.dtype)
+    *,
+    shown: bool,
+) -> tuple[Array, Array | None]:
+    """Outputs [B, N, S, D] and, if shown, scores, masked and biased, [B, N, S, T]; keys to come have float32's least
+    number."""
+    shape = (*q.shape[:3], k.shape[2])
+    biases = [] if mask is None else [mask]
     if attention_bias is not None:
-        scores = scores + _broadcast(attention_bias, scores.shape).astype(scores.dtype)
+        biases.append(widen(attention_bias))
+    added = [unidirectional_view(bias.astype(q.dtype, copy=False), shape, "attention_bias") for bias in biases]
     allowed = None
     if unidirectional:
         earlier = k.shape[2] - q.shape[2]
         allowed = np.arange(k.shape[2]) <= np.arange(q.shape[2])[:, None] + earlier
-    y = weighted_values(masked_softmax(scores, allowed), v)
-    if allowed is not None:
-        scores = np.where(allowed, scores, np.finfo(np.float32).min).astype(scores.dtype)
-    return y, scores
+    y = np.empty((shape[0], shape[2], shape[1], v.shape[3]), np.result_type(q, k, v)).transpose(0, 2, 1, 3)
+    kept = np.empty(shape, np.result_type(q, k)) if shown else None
+    for block, shared in head_blocks(q, k, v):
+        scores = scores_of(q[block], k[shared], scale or 1 / np.sqrt(q.shape[3]))
+        for bias in added:
+            scores += bias[block]
+        y[block] = weighted_values(masked_softmax(scores, allowed), v[shared])
+        if kept is not None and allowed is not None:
+            kept[block] = np.where(allowed, scores, np.finfo(np.float32).min)
+        elif kept is not None:
+            kept[block] = scores
+    return y, kept
 
 
 def _rotated(heads: Array, size: int, offset: int) -> Array:

@@ -241,12 +241,19 @@ def _dequantize(
 ) -> Array:
     _check_shapes(x_scale, x_zero_point)
     scale = widen(_spread("x_scale", x_scale, x, axis, block_size))
-    values = widen(x) if is_float(x) else widen_integer(x).astype(np.int64)
+    # The difference of two integers fits in twice their width.
+    values = (
+        widen(x)
+        if is_float(x)
+        else widen_integer(x).astype(np.int16 if DType.from_numpy(x.dtype).bits <= 8 else np.int64)
+    )
     if x_zero_point is not None:
         zero_point = _spread("x_zero_point", x_zero_point, x, axis, block_size)
         values = values - (widen(zero_point) if is_float(x) else widen_integer(zero_point))
     working = np.result_type(scale.dtype, to.numpy if to is DType.FLOAT64 else np.float32)
-    return narrow(values.astype(working) * scale.astype(working), to.numpy)
+    numbers = values.astype(working)
+    numbers *= scale.astype(working)
+    return narrow(numbers, to.numpy)
 
 
 @op("DequantizeLinear", since=10)
