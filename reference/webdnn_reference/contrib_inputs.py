@@ -130,7 +130,8 @@ NhwcFusedConv: X:T.float W:T.float B?:T.float Z?:T.float
 NhwcMaxPool: x:byte
 Pad: data:T.float pads:int64 value?:T.float[]|[1]
 QAttention: input:A.byte[B,S,E] weight:W.byte[E,H] bias:F.float[H] input_scale:F.float weight_scale:F.float
-    mask_index?:int32 input_zero_point?:A.byte weight_zero_point?:W.byte past?:F.float
+    mask_index?:int32 input_zero_point?:A.byte weight_zero_point?:W.byte
+    past?:F.float[2,B,num_heads,P,D]
 QEmbedLayerNormalization: input_ids:int32[B,S] segment_ids?:int32[B,S] word_embedding_quant:Q.byte[V,H]
     position_embedding_quant:Q.byte[P,H] segment_embedding?:Q.byte[G,H] gamma_quant:Q.byte[H] beta_quant:Q.byte[H]
     mask?:int32[B,S] word_embedding_scale:float32 position_embedding_scale:float32 segment_embedding_scale?:float32

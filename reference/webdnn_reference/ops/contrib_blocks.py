@@ -97,8 +97,10 @@ def matmul_nbits(
         if B.size != N * blocks * (block_size * bits // 8) or scales.size != N * blocks:
             expected = f"{[N, blocks, block_size * bits // 8]} and {[N, blocks]}"
             raise ShapeError(f"B, scales: expected shapes {expected}, got {list(B.shape)} and {list(scales.shape)}")
-        if zero_points is not None and zero_points.size % N:
-            raise ShapeError(f"zero_points: expected {N} rows, got shape {list(zero_points.shape)}")
+        if zero_points is not None:
+            width = -(-blocks * bits // 8) if zero_points.dtype == np.uint8 else blocks
+            if zero_points.size != N * width:
+                raise ShapeError(f"zero_points: expected shape [{N}, {width}], got {list(zero_points.shape)}")
         if g_idx is not None and (len(g_idx) != K or not 0 <= g_idx.min() <= g_idx.max() < blocks):
             raise ShapeError(f"g_idx: expected {K} blocks of 0..{blocks - 1}, got shape {list(g_idx.shape)}")
         factors = widen(scales).astype(a.dtype).reshape(N, blocks)
@@ -158,7 +160,7 @@ def matmul_bnb4(
         raise InvalidModelError(f"quant_type: expected 0 or 1, got {quant_type}")
     if A.shape[-1] != (K if transB else N):
         raise ShapeError(f"A: expected a last dimension of {K if transB else N}, got {list(A.shape)}")
-    if block_size < 1 or 2 * B.size < N * K or absmax.size * block_size < N * K:
+    if min(block_size, N, K) < 1 or 2 * B.size < N * K or absmax.size * block_size < N * K:
         got = f"{list(B.shape)} and {list(absmax.shape)} for blocks of {block_size}"
         raise ShapeError(f"B, absmax: expected {N * K} values and their blocks, got {got}")
     packed = B.reshape(-1)
@@ -199,6 +201,11 @@ def gather_block_quantized(
         own = data.shape[axis] * (8 // bits if packed and axis == rank - 1 and bits in (1, 2, 4, 8) else 1)
         if scales.shape[axis] not in (1, own):
             raise ShapeError(f"scales: expected {own} or 1 along axis {axis}, got shape {list(scales.shape)}")
+    if zero_points is not None:
+        last = -(-scales.shape[-1] * bits // 8) if packed else scales.shape[-1]
+        if zero_points.shape != (*scales.shape[:-1], last):
+            expected = [*scales.shape[:-1], last]
+            raise ShapeError(f"zero_points: expected shape {expected}, got {list(zero_points.shape)}")
     size = data.shape[gathered]
     chosen = np.where(indices < 0, indices + size, indices)
     known = (chosen >= 0) & (chosen < size)
@@ -207,7 +214,9 @@ def gather_block_quantized(
         data = np.take(data, rows, axis=gathered)
         scales = np.take(scales, rows, axis=gathered) if scales.shape[gathered] == size else scales
         if zero_points is not None:
-            zero_points = np.take(zero_points, rows, axis=gathered)
+            zero_points = (
+                np.take(zero_points, rows, axis=gathered) if zero_points.shape[gathered] == size else zero_points
+            )
         table = _table(data, scales, zero_points, bits, block_size, quantized, packed)
     else:
         table = _table(data, scales, zero_points, bits, block_size, quantized, packed)

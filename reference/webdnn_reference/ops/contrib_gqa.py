@@ -7,8 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
-from webdnn_reference.numeric import Array, average, narrow, saturate, scalar_int, single, unidirectional, widen
+from webdnn_onnx.errors import DTypeError, InvalidModelError, ShapeError, UnsupportedOpError
+from webdnn_reference.numeric import (
+    Array,
+    average,
+    is_integer,
+    narrow,
+    saturate,
+    scalar_int,
+    single,
+    unidirectional,
+    widen,
+)
 from webdnn_reference.ops.attention_core import (
     join_heads,
     masked_softmax,
@@ -90,6 +100,9 @@ def m_rotary_embedding(
         stream = np.where((pair % 3 == 2) & (pair < 3 * width), 2, stream)
     else:
         stream = np.repeat(np.arange(3), mrope_section)
+    if position_ids.size and not 0 <= position_ids.min() <= position_ids.max() < len(cos_cache):
+        got = f"{position_ids.min()} to {position_ids.max()}"
+        raise ShapeError(f"position_ids: expected 0..{len(cos_cache) - 1}, got {got}")
     positions = position_ids[stream].transpose(1, 2, 0)
     cos, sin = (widen(cache).astype(x.dtype)[positions, pair] for cache in (cos_cache, sin_cache))
     y = rotate(x.transpose(0, 2, 1, 3), cos, sin, interleaved).transpose(0, 2, 1, 3)
@@ -187,9 +200,14 @@ def group_query_attention(
     total = scalar_int(total_sequence_length, "total_sequence_length")
     counts = seqlens_k.reshape(-1).astype(np.int64) + 1
     fresh = np.minimum(counts, sequence) if query_seqlens is None else query_seqlens.astype(np.int64)
+    if (fresh < 0).any() or (fresh > sequence).any():
+        raise ShapeError(f"query_seqlens: expected {batch} lengths from 0 to {sequence}, got {fresh.tolist()}")
     if counts.shape != (batch,) or (fresh > counts).any() or (counts < 1).any() or (counts > total).any():
         raise ShapeError(f"seqlens_k: expected {batch} lengths from 0 to {total - 1}, got {seqlens_k.tolist()}")
     if q_norm_weight is not None and k_norm_weight is not None:
+        for what, weight in (("q_norm_weight", q_norm_weight), ("k_norm_weight", k_norm_weight)):
+            if weight.shape != (size,):
+                raise ShapeError(f"{what}: expected shape [{size}], got {list(weight.shape)}")
         q = _normalized(q, q_norm_weight, qk_norm_epsilon if q_norm_epsilon is None else q_norm_epsilon)
         k = _normalized(k, k_norm_weight, qk_norm_epsilon if k_norm_epsilon is None else k_norm_epsilon)
     first_prompt = query_seqlens is None and sequence == total
@@ -198,10 +216,21 @@ def group_query_attention(
             raise InvalidModelError("do_rotary: expected cos_cache and sin_cache, got none")
         positions = (counts - fresh)[:, None] + np.arange(sequence)
         if position_ids is not None:
-            given = position_ids.reshape(batch, -1) if position_ids.size >= batch else position_ids.reshape(1, -1)
-            positions = position_ids.reshape(-1)[:1] + np.arange(sequence) if first_prompt else given
+            if position_ids.shape not in ((batch, sequence), (1, sequence)) and not (
+                first_prompt and position_ids.size
+            ):
+                raise ShapeError(f"position_ids: expected shape [{batch}, {sequence}], got {list(position_ids.shape)}")
+            positions = position_ids.reshape(-1)[:1] + np.arange(sequence) if first_prompt else position_ids
         positions = np.minimum(np.broadcast_to(positions, (batch, sequence)), len(cos_cache) - 1)
         q, k = (turned(x, positions, cos_cache, sin_cache, rotary_interleaved) for x in (q, k))
+    if (past_key is None) != (past_value is None):
+        raise InvalidModelError("past_key, past_value: expected both or none, got one")
+    for which, past, kind, factors in (
+        ("key", past_key, k_quant_type, k_scale),
+        ("value", past_value, v_quant_type, v_scale),
+    ):
+        if kind != "NONE":
+            _check_quantized(which, past, factors, (1, kv_num_heads, 1, size))
     caches = [
         _Cache(query.dtype if past is None else past.dtype, None if kind == "NONE" else scales, kv_cache_bit_width or 8)
         for past, scales, kind in ((past_key, k_scale, k_quant_type), (past_value, v_scale, v_quant_type))
@@ -209,6 +238,9 @@ def group_query_attention(
     capacity = total if past_key is None else past_key.shape[2]
     if not sliding_window_cache:
         capacity = max(capacity, total)
+    elif past_key is None or not 1 <= local_window_size <= capacity:
+        got = f"{local_window_size} and {'none' if past_key is None else capacity}"
+        raise InvalidModelError(f"sliding_window_cache: expected a local_window_size within past_key, got {got}")
     widths = [size // 2 if cache.scale is not None and cache.bits == 4 else size for cache in caches]
     pasts = (("past_key", past_key), ("past_value", past_value))
     for (what, past), width in zip(pasts, widths, strict=True):
@@ -270,6 +302,8 @@ def projections(
     query: Array, key: Array | None, value: Array | None, heads: int, kv_heads: int
 ) -> tuple[Array, Array, Array]:
     """Queries, keys and values as heads, from separate inputs or one packed one."""
+    if heads < 1 or kv_heads < 1:
+        raise InvalidModelError(f"num_heads, kv_num_heads: expected positive numbers, got {heads} and {kv_heads}")
     if (key is None) != (value is None):
         raise InvalidModelError("key, value: expected both, or neither where the query is packed, got one")
     if key is None or value is None:
@@ -284,6 +318,16 @@ def projections(
             f"query, key, value: expected heads of one size, got {q.shape[3]}, {k.shape[3]} and {v.shape[3]}"
         )
     return q, k, v
+
+
+def _check_quantized(which: str, past: Array | None, scale: Array | None, channels: tuple[int, ...]) -> None:
+    """Raises unless a quantized cache is there, with a scale of one element or one that broadcasts to its channels."""
+    if past is None or scale is None:
+        missing = f"past_{which}" if past is None else f"{which[0]}_scale"
+        raise InvalidModelError(f"{missing}: expected one for a quantized cache, got none")
+    if not is_integer(past):
+        raise DTypeError(f"past_{which}: expected integers for a quantized cache, got {past.dtype}")
+    unidirectional(scale, channels, f"{which[0]}_scale")
 
 
 def _normalized(heads: Array, weight: Array, epsilon: float) -> Array:

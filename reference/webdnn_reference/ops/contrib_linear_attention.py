@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError, UnsupportedOpError
-from webdnn_reference.numeric import Array, narrow, widen
+from webdnn_reference.numeric import Array, narrow, unidirectional, widen
 from webdnn_reference.ops.activations import logistic, softplus_of
 from webdnn_reference.ops.attention_core import join_heads, split_heads
 from webdnn_reference.ops.contrib_activations import MS
@@ -64,9 +64,12 @@ def ms_linear_attention(
         q = np.repeat(q, kv_num_heads // q_num_heads, axis=1)
     shape = (k.shape[0], kv_num_heads, k.shape[3], v.shape[3])
     g = split_heads(widen(decay), kv_num_heads, "decay") if gated and decay is not None else None
+    if decay is not None and g is not None and g.shape[3] not in (1, k.shape[3]):
+        expected = f"{kv_num_heads} or {kv_num_heads * k.shape[3]} in the last dimension"
+        raise ShapeError(f"decay: expected {expected}, got shape {list(decay.shape)}")
     b = None
     if delta and beta is not None:
-        b = np.broadcast_to(widen(beta), (*beta.shape[:2], kv_num_heads)).transpose(0, 2, 1)
+        b = unidirectional(widen(beta), (*beta.shape[:2], kv_num_heads), "beta").transpose(0, 2, 1)
     factor = float(scale or 1 / np.sqrt(k.shape[3]))
     window = max(state_window, 1)
     first = np.zeros(shape, k.dtype)
@@ -141,6 +144,9 @@ def ms_causal_conv_with_state(
     history = (kernel - 1) * dilation
     past = np.zeros((batch, channels, history), input.dtype)
     if past_state is not None:
+        rank = input.ndim + bool(state_window)
+        if past_state.ndim != rank or (state_window and not len(past_state)):
+            raise ShapeError(f"past_state: expected rank {rank} and a state, got shape {list(past_state.shape)}")
         past = _channels_first(past_state[-1] if state_window else past_state, channels_last)
     if past.shape != (batch, channels, history):
         raise ShapeError(f"past_state: expected {history} positions, got {list(past.shape)}")
@@ -216,7 +222,9 @@ def gated_delta_net(
         q, k = (x / np.sqrt((x * x).sum(axis=-1, keepdims=True) + x.dtype.type(1e-6)) for x in (q, k))
     group = value_heads // q.shape[1]
     q, k = (np.repeat(x, group, axis=1) for x in (q, k))
-    g = _gate(decay, a_log, dt_bias, gate_activation, gate_lower_bound, tokens, value_heads) if gated else None
+    g = None
+    if gated:
+        g = _gate(decay, a_log, dt_bias, gate_activation, gate_lower_bound, tokens, value_heads, q.shape[2])
     b = None
     if delta:
         if beta is None:
@@ -259,15 +267,23 @@ def _token_major(
         if not of_heads or key.shape != query.shape or value.shape[:-2] != query.shape[:-2]:
             got = f"{list(query.shape)}, {list(key.shape)} and {list(value.shape)}"
             raise ShapeError(f"query, key, value: expected [tokens, heads, size] of the same tokens, got {got}")
-        if value.shape[-2] % query.shape[-2] or not value.shape[-2]:
+        if value.shape[-2] % query.shape[-2] or 0 in value.shape[-2:]:
             raise ShapeError(f"value: expected a multiple of {query.shape[-2]} heads, got shape {list(value.shape)}")
         q, k, v = (widen(x).reshape(-1, *x.shape[-2:]) for x in (query, key, value))
         return q, k, v
     if initial_state is None:
         raise InvalidModelError("initial_state: expected one for packed queries, got none")
+    if initial_state.ndim != 4 or 0 in initial_state.shape[1:] or query.ndim not in (2, 3):
+        got = f"{list(query.shape)} and {list(initial_state.shape)}"
+        raise ShapeError(f"query, initial_state: expected [tokens, packed] and [batch, Hv, Dv, Dk], got {got}")
     _, value_heads, value_size, size = initial_state.shape
     packed = widen(query).reshape(-1, query.shape[-1])
     width = (packed.shape[1] - value_heads * value_size) // 2
+    if width < size or packed.shape[1] != 2 * width + value_heads * value_size or width % size:
+        expected = f"{value_heads * value_size} and a multiple of {2 * size} in the last dimension"
+        raise ShapeError(f"query: expected {expected}, got shape {list(query.shape)}")
+    if value_heads % (width // size):
+        raise ShapeError(f"query: expected heads that divide the {value_heads} of the values, got {width // size}")
     parts = np.split(packed, [width, 2 * width], axis=1)
     sizes = (size, size, value_size)
     q, k, v = (x.reshape(len(packed), -1, part) for x, part in zip(parts, sizes, strict=True))
@@ -276,7 +292,12 @@ def _token_major(
 
 def _starts(cu_seqlens: Array | None, initial_state: Array | None, tokens: int) -> list[int]:
     if cu_seqlens is not None:
-        return [int(start) for start in cu_seqlens]
+        if cu_seqlens.ndim != 1 or not len(cu_seqlens):
+            raise ShapeError(f"cu_seqlens: expected shape [batch + 1], got {list(cu_seqlens.shape)}")
+        starts = [int(start) for start in cu_seqlens]
+        if sorted(starts) != starts or not 0 <= starts[0] <= starts[-1] <= tokens:
+            raise ShapeError(f"cu_seqlens: expected ascending starts of 0..{tokens}, got {starts}")
+        return starts
     if initial_state is None or not len(initial_state) or tokens % len(initial_state):
         raise ShapeError(f"initial_state: expected a batch that divides {tokens} tokens, got another")
     return list(range(0, tokens + 1, tokens // len(initial_state))) if tokens else [0] * (len(initial_state) + 1)
@@ -290,15 +311,24 @@ def _gate(
     lower_bound: float,
     tokens: int,
     heads: int,
+    key_size: int,
 ) -> Array:
     """Logarithms of the decay, [tokens, heads, Dk or 1]."""
     if decay is None:
         raise InvalidModelError("decay: expected one for a gated rule, got none")
-    raw = widen(decay).reshape(tokens, heads, -1)
+    per_head = max(tokens * heads, 1)
+    if decay.size not in (tokens * heads, tokens * heads * key_size):
+        expected = f"[{tokens}, {heads}] or [{tokens}, {heads}, {key_size}]"
+        raise ShapeError(f"decay: expected shape {expected}, got {list(decay.shape)}")
+    raw = widen(decay).reshape(tokens, heads, max(decay.size // per_head, 1))
     if activation == "none":
         return raw
     if a_log is None:
         raise InvalidModelError(f"a_log: expected one for gate_activation {activation!r}, got none")
+    if a_log.size != heads:
+        raise ShapeError(f"a_log: expected shape [{heads}], got {list(a_log.shape)}")
+    if dt_bias is not None and dt_bias.size not in (heads, heads * key_size):
+        raise ShapeError(f"dt_bias: expected {heads} or {heads * key_size} elements, got shape {list(dt_bias.shape)}")
     rate = np.exp(a_log.astype(raw.dtype)).reshape(-1, 1)
     if dt_bias is not None:
         raw = raw + dt_bias.astype(raw.dtype).reshape(heads, -1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from webdnn_onnx.errors import ShapeError
 from webdnn_reference.numeric import Array, narrow, unidirectional, widen
 from webdnn_reference.ops.contrib_activations import MS, fused_activation
 from webdnn_reference.ops.convolution import conv
@@ -119,6 +120,9 @@ def nhwc_fused_conv(
     strides: Sequence[int] | None = None,
 ) -> Array:
     """FusedConv of channels-last data. X: float[N, D1..Dr, C], W: [M, C / group, k1..kr], Z: as the output."""
+    if X.ndim < 3 or (Z is not None and Z.ndim != X.ndim):
+        got = f"{list(X.shape)}{'' if Z is None else f' and {list(Z.shape)}'}"
+        raise ShapeError(f"X, Z: expected [N, D1..Dr, C], got {got}")
     y = fused_conv(
         np.moveaxis(X, -1, 1),
         W,

@@ -167,17 +167,19 @@ def qlinear_reduce_mean(
 
 
 @op("QLinearConcat", 1, domain=MS)
-def qlinear_concat(Y_scale: Array, Y_zero_point: Array, *inputs: Array, axis: int) -> Array:
+def qlinear_concat(Y_scale: Array, Y_zero_point: Array, *inputs: Array | None, axis: int) -> Array:
     """Tensors side by side along an axis; inputs: for each its values, scale and zero point."""
     if not inputs or len(inputs) % 3:
         raise InvalidModelError(f"inputs: expected triples after the first two, got {len(inputs)}")
-    parts = [
-        _quantized(dequantize_linear_10(x, scale, zero_point), Y_scale, Y_zero_point, Y_zero_point)
-        for x, scale, zero_point in zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)
-    ]
+    parts: list[Array] = []
+    for index, (x, scale, zero_point) in enumerate(zip(inputs[::3], inputs[1::3], inputs[2::3], strict=True)):
+        if x is None or scale is None:
+            missing = "values" if x is None else "scale"
+            raise InvalidModelError(f"inputs: expected values and a scale in each triple, got no {missing} in {index}")
+        parts.append(_quantized(dequantize_linear_10(x, scale, zero_point), Y_scale, Y_zero_point, Y_zero_point))
     where = axis_of(axis, parts[0].ndim)
     rests = {(*part.shape[:where], 0, *part.shape[where + 1 :]) for part in parts}
-    if len(rests) != 1:
+    if len(rests) != 1 or len({part.ndim for part in parts}) != 1:
         raise ShapeError(f"inputs: expected shapes equal but for axis {where}, got {[list(p.shape) for p in parts]}")
     return np.concatenate(parts, axis=where)
 

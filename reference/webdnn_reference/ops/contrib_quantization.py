@@ -6,7 +6,7 @@ import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import ShapeError
-from webdnn_reference.numeric import Array, narrow, unidirectional, widen, widen_integer
+from webdnn_reference.numeric import Array, narrow, scalar, unidirectional, widen, widen_integer
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.linear_algebra import matrix_product
 from webdnn_reference.ops.quantization import (
@@ -70,7 +70,7 @@ def matmul_integer_to_float(
     A, B: int8 or uint8; scales and zero points: one each, for B also one per column -> dtype of the scales.
     """
     sums = matmul_integer(A, B, _scalar(a_zero_point), _scalar(b_zero_point))
-    scale = widen(_one(a_scale)) * widen(unidirectional(_one(b_scale), sums.shape, "b_scale"))
+    scale = widen(scalar(a_scale, "a_scale")) * widen(unidirectional(_one(b_scale), sums.shape, "b_scale"))
     y = sums.astype(scale.dtype) * scale
     return narrow(y if bias is None else y + widen(unidirectional(bias, y.shape, "bias")), a_scale)
 
@@ -109,7 +109,7 @@ def q_gemm(
     sums = matmul_integer(a, b, _scalar(a_zero_point), _scalar(b_zero_point)).astype(np.int64)
     if C is not None:
         sums = sums + unidirectional(C, sums.shape, "C")
-    scale = alpha * _one(a_scale) * _one(b_scale)
+    scale = alpha * scalar(a_scale, "a_scale") * unidirectional(_one(b_scale), sums.shape, "b_scale")
     real = sums.astype(scale.dtype) * scale
     if y_scale is None:
         return real

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from webdnn_onnx.errors import ShapeError
+from webdnn_onnx.errors import InvalidModelError, ShapeError
 from webdnn_reference.numeric import Array
 from webdnn_reference.ops.contrib_activations import MS
 from webdnn_reference.ops.quantization import dequantize_linear_10, dynamic_quantize_linear
@@ -47,6 +47,18 @@ def dynamic_quantize_lstm(
     4 hidden], scales and zero points: [directions] or [directions, 4 hidden]; the rest, and the outputs, as LSTM.
     Raises ShapeError, InvalidModelError.
     """
+    hidden = R.shape[1]
+    expected: list[tuple[str, Array | None, list[int]]] = [
+        ("R", R, [len(R), hidden, 4 * hidden]),
+        ("W", W, [len(W), W.shape[1], 4 * hidden]),
+        ("B", B, [len(W), 8 * hidden]),
+        ("P", P, [len(W), 3 * hidden]),
+    ]
+    for name, value, shape in expected:
+        if value is not None and list(value.shape) != shape:
+            raise ShapeError(f"{name}: expected shape {shape}, got {list(value.shape)}")
+    if hidden_size not in (None, 0, hidden):
+        raise InvalidModelError(f"hidden_size: expected {hidden} as R has, got {hidden_size}")
     weights, recurrence = _real(W, W_scale, W_zero_point), _real(R, R_scale, R_zero_point)
     sequences = sequences_of(X, weights, sequence_lens, direction, 0)
     sequences = dataclasses.replace(sequences, x=_rounded(sequences.x))

@@ -47,8 +47,14 @@ def sparse_attention(
     batch, _, sequence, size = q.shape
     total = scalar_int(total_sequence_length, "total_sequence_length")
     counts = key_total_sequence_lengths.reshape(-1).astype(np.int64)
-    if counts.shape != (batch,) or past_key.shape[2] < total:
-        raise ShapeError(f"key_total_sequence_lengths: expected {batch} of at most {total}, got {counts.tolist()}")
+    if total < sequence:
+        raise ShapeError(f"total_sequence_length: expected at least {sequence}, got {total}")
+    if past_key.shape[2] < total or past_key.shape[3] != size:
+        expected = f"at least {total} positions of {size} elements"
+        raise ShapeError(f"past_key: expected {expected}, got shape {list(past_key.shape)}")
+    least = 1 if total == sequence else sequence
+    if counts.shape != (batch,) or not least <= counts.min(initial=least) <= counts.max(initial=least) <= total:
+        raise ShapeError(f"key_total_sequence_lengths: expected {batch} of {least}..{total}, got {counts.tolist()}")
     starts = np.zeros(batch, np.int64) if total == sequence else counts - sequence
     if do_rotary:
         if cos_cache is None or sin_cache is None:
@@ -57,6 +63,7 @@ def sparse_attention(
         q, k = (turned(x, positions, cos_cache, sin_cache, rotary_interleaved) for x in (q, k))
     presents = [widen(past).astype(q.dtype) for past in (past_key, past_value)]
     y = np.zeros((batch, num_heads, sequence, size), q.dtype)
+    _check_layout(block_row_indices, block_col_indices, sparse_block_size, total)
     blocks = _visible(block_row_indices, block_col_indices)[np.arange(num_heads) % len(block_row_indices)]
     for row, start in enumerate(starts):
         held = int(start) + sequence
@@ -68,6 +75,21 @@ def sparse_attention(
         scores = scores_of(q[row : row + 1], keys, scale or 1 / np.sqrt(size))
         y[row] = weighted_values(masked_softmax(scores, allowed, None), values)[0]
     return narrow(join_heads(y), query), narrow(presents[0], past_key), narrow(presents[1], past_value)
+
+
+def _check_layout(rows: Array, columns: Array, block_size: int, total: int) -> None:
+    """Raises unless every layout is compressed rows of enough blocks for all keys."""
+    if block_size < 1:
+        raise InvalidModelError(f"sparse_block_size: expected a positive number, got {block_size}")
+    count, needed = rows.shape[1] - 1, -(-total // block_size)
+    if count < needed or not len(rows):
+        raise ShapeError(f"block_row_indices: expected at least {needed + 1} columns, got shape {list(rows.shape)}")
+    if rows.min() < 0 or rows.max() > columns.shape[1] or (np.diff(rows, axis=1) < 0).any():
+        raise ShapeError(f"block_row_indices: expected ascending rows of 0..{columns.shape[1]}, got {rows.tolist()}")
+    for row, held in zip(rows, columns, strict=True):
+        used = held[row[0] : row[-1]]
+        if used.size and not 0 <= used.min() <= used.max() < count:
+            raise ShapeError(f"block_col_indices: expected blocks 0..{count - 1}, got {used.tolist()}")
 
 
 def _visible(rows: Array, columns: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from webdnn_onnx.errors import InvalidModelError, ShapeError
@@ -195,8 +197,9 @@ def unfold_tensor(input: Array, *, dim: int = -1, size: int, step: int = 1) -> A
     input: any[..., n, ...] -> [..., (n - size) // step + 1, ..., size]. Raises ShapeError.
     """
     axis = axis_of(dim, input.ndim)
-    if size > input.shape[axis] or step < 1:
-        raise ShapeError(f"size: expected at most {input.shape[axis]}, got {size}")
+    if not 0 <= size <= input.shape[axis] or step < 1:
+        expected = f"0..{input.shape[axis]} and a positive number"
+        raise ShapeError(f"size, step: expected {expected}, got {size} and {step}")
     windows = np.lib.stride_tricks.sliding_window_view(input, size, axis=axis)
     return np.ascontiguousarray(np.moveaxis(np.moveaxis(windows, axis, 0)[::step], 0, axis))
 
@@ -205,6 +208,8 @@ def unfold_tensor(input: Array, *, dim: int = -1, size: int, step: int = 1) -> A
 def rfft(X: Array, *, normalized: int = 0, onesided: int = 1, signal_ndim: int = 1) -> Array:
     """The one-sided Fourier transform of the last axis. X: float[..., n] -> [..., n // 2 + 1, 2]."""
     _expect_plain(normalized, onesided, signal_ndim)
+    if not X.shape[-1:] or not X.shape[-1]:
+        raise ShapeError(f"X: expected elements along the last axis, got shape {list(X.shape)}")
     z = np.fft.rfft(widen(X), axis=-1)
     return narrow(np.stack([z.real, z.imag], axis=-1), X)
 
@@ -215,6 +220,8 @@ def irfft(X: Array, *, normalized: int = 0, onesided: int = 1, signal_ndim: int)
     _expect_plain(normalized, onesided, signal_ndim)
     x = widen(X)
     length = 2 * (x.shape[-2] - 1)
+    if length < 1:
+        raise ShapeError(f"X: expected at least 2 frequencies, got shape {list(X.shape)}")
     return narrow(np.fft.irfft(x[..., 0] + 1j * x[..., 1], n=length, axis=-1), X)
 
 
@@ -245,6 +252,6 @@ def bias_softmax(data: Array, bias: Array, *, axis: int = 1, is_inner_broadcast:
     first = axis_of(axis, x.ndim)
     if is_inner_broadcast and b.ndim < x.ndim:
         b = b.reshape(*b.shape[: b.ndim - (x.ndim - first)], *[1] * (x.ndim - b.ndim), *b.shape[-(x.ndim - first) :])
-    logits = (x + unidirectional(b, x.shape, "bias")).reshape(*x.shape[:first], -1)
+    logits = (x + unidirectional(b, x.shape, "bias")).reshape(*x.shape[:first], math.prod(x.shape[first:]))
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
     return narrow((exponentials / exponentials.sum(axis=-1, keepdims=True)).reshape(x.shape), data)
