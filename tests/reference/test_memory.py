@@ -96,3 +96,41 @@ def test_attention_holds_the_scores_of_few_heads(shared: int) -> None:
 def test_multi_head_attention_holds_the_scores_of_few_heads() -> None:
     x = RANDOM.standard_normal((1, 512, 768)).astype(np.float32)
     assert peak_of("MultiHeadAttention", x, x, x, opset=1, domain="com.microsoft", num_heads=12) < 3
+
+
+QUANTIZED = [
+    ((1, 64, 56, 56), (64, 64, 3, 3), 1),
+    ((1, 144, 56, 56), (144, 1, 3, 3), 144),
+    ((2, 6, 211, 93), (10, 3, 3, 3), 2),
+    ((2, 300, 37, 41), (7, 300, 1, 1), 1),
+]
+
+
+@pytest.mark.parametrize(("x_shape", "w_shape", "group"), QUANTIZED)
+def test_parts_of_an_integer_convolution_join(x_shape: tuple[int, ...], w_shape: tuple[int, ...], group: int) -> None:
+    x, w = image(*x_shape), image(*w_shape)
+    zeros = np.array(7, np.uint8), np.array(129, np.uint8)
+    pad = w_shape[2] // 2
+    attributes: dict[str, Any] = {"pads": [pad] * 4, "strides": [2, 1], "group": group}
+    got = run("ConvInteger", x, w, *zeros, opset=10, **attributes)
+    numbers = [value.astype(np.int32) - int(zero) for value, zero in zip((x, w), zeros, strict=True)]
+    padded = np.pad(numbers[0], ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, w_shape[2:], axis=(2, 3))[:, :, ::2]
+    parts = zip(np.split(windows, group, axis=1), np.split(numbers[1], group, axis=0), strict=True)
+    wanted = np.concatenate([np.einsum("nchwij,mcij->nmhw", part, kernel) for part, kernel in parts], axis=1)
+    np.testing.assert_array_equal(got, wanted)
+    unit = np.array(1, np.float32)
+    bias = np.arange(w_shape[0], dtype=np.int32)
+    scale = np.linspace(1e-4, 2e-3, w_shape[0], dtype=np.float32)
+    requantized = run(
+        "QLinearConv", x, unit, zeros[0], w, scale, zeros[1], unit, np.array(3, np.uint8), bias, opset=10, **attributes
+    )
+    column = (-1, 1, 1)
+    levels = np.rint((wanted + bias.reshape(column)).astype(np.float32) * scale.reshape(column)) + 3
+    np.testing.assert_array_equal(requantized, np.clip(levels, 0, 255))
+
+
+def test_quantized_convolution_takes_little_more_than_its_tensors() -> None:
+    unit, zero = np.array(1, np.float32), np.array(3, np.uint8)
+    inputs = image(1, 144, 112, 112), unit, zero, image(144, 1, 3, 3), unit, zero, unit, zero
+    assert peak_of("QLinearConv", *inputs, opset=10, group=144, pads=[1] * 4) < 3

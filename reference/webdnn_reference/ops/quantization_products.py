@@ -7,20 +7,25 @@ the oracle), as the scales are float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from webdnn_onnx.dtypes import DType
 from webdnn_onnx.errors import ShapeError
 from webdnn_reference.numeric import Array, is_float, scalar, unidirectional, widen
-from webdnn_reference.ops.convolution import check_convolution, convolve
+from webdnn_reference.ops.convolution import check_convolution
 from webdnn_reference.ops.linear_algebra import matrix_product
 from webdnn_reference.ops.quantization import rounded_to
 from webdnn_reference.registry import op
-from webdnn_reference.windows import plan_windows
+from webdnn_reference.windows import Windows, pad_spatial, plan_windows
 
 _FLOAT32_EXACT = 1 << 24
+_SLAB_ELEMENTS = 1 << 18
 
 __all__ = ["conv_integer", "matmul_integer", "qlinear_conv", "qlinear_matmul"]
 
@@ -92,19 +97,52 @@ def _integer_convolution(
     w: Array,
     x_zero_point: Array | None,
     w_zero_point: Array | None,
-    auto_pad: str,
-    dilations: Sequence[int] | None,
+    windows: Windows,
     group: int,
-    kernel_shape: Sequence[int] | None,
-    pads: Sequence[int] | None,
-    strides: Sequence[int] | None,
+    finish: Callable[[Array, slice], Array],
+    dtype: np.dtype[Any],
 ) -> Array:
-    """The exact sums; padding is zero after the zero point is subtracted."""
-    check_convolution(x, w, None, group, kernel_shape)
-    windows = plan_windows(x.shape[2:], w.shape[2:], strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
+    """What `finish` makes of the exact sums [m, positions] of some of the M features: [N, M, *outputs] of dtype.
+
+    Padding is zero after the zero point is subtracted. The numbers less their zero point are never whole in memory.
+    """
+    batch, channels = x.shape[:2]
+    features, row = w.shape[0], math.prod(windows.outputs[1:])
+    result = np.empty((batch, features, math.prod(windows.outputs)), dtype)
+    if not x.size * w.size * result.size:
+        for sample in range(batch):
+            result[sample] = finish(np.zeros(result.shape[1:], np.float32), slice(0, features))
+        return result.reshape(batch, features, *windows.outputs)
+    zero = 0 if x_zero_point is None else int(scalar(x_zero_point, "x_zero_point"))
     kernel = _centred(w, None if w_zero_point is None else _per_feature("w_zero_point", w_zero_point, w))
-    image = _centred(x, None if x_zero_point is None else scalar(x_zero_point, "x_zero_point"))
-    return convolve(*_summable(image, kernel, tuple(range(1, w.ndim))), windows, group)
+    kernel = kernel.reshape(group, features // group, -1)
+    greatest = max(0, int(x.max()) - zero, zero - int(x.min()))
+    if greatest * np.abs(kernel).sum(axis=2, dtype=np.float64).max() > _FLOAT32_EXACT:
+        kernel = kernel.astype(np.float64)
+    padded = pad_spatial(x, windows.begins, windows.extents, zero)
+    members, (per_group, taps), rows = channels // group, kernel.shape[1:], windows.outputs[0]
+    # As many groups as have few windows, else as many rows of outputs.
+    most = max(taps, per_group) * row
+    some = max(1, min(group, _SLAB_ELEMENTS // (most * rows)))
+    slab = max(1, min(rows, _SLAB_ELEMENTS // (most * some)))
+    scratch = np.empty(0 if windows.is_pointwise else some * taps * slab * row, kernel.dtype)
+    for sample, first, start in itertools.product(range(batch), range(0, group, some), range(0, rows, slab)):
+        last = min(first + some, group)
+        part = dataclasses.replace(windows, outputs=(min(slab, rows - start), *windows.outputs[1:]))
+        top = start * windows.strides[0]
+        image = padded[sample : sample + 1, first * members : last * members, top : top + part.extents[0]]
+        image = image.astype(kernel.dtype, order="C")
+        if zero:
+            image -= kernel.dtype.type(zero)
+        columns = image
+        if not windows.is_pointwise:
+            columns = scratch[: (last - first) * taps * math.prod(part.outputs)]
+            taken = part.view(image)
+            np.copyto(columns.reshape(taken.shape), taken)
+        sums = kernel[first:last] @ columns.reshape(last - first, taps, -1)
+        made = slice(first * per_group, last * per_group)
+        result[sample, made, start * row : (start + slab) * row] = finish(sums.reshape(len(sums) * per_group, -1), made)
+    return result.reshape(batch, features, *windows.outputs)
 
 
 @op("ConvInteger", since=10)
@@ -127,8 +165,10 @@ def conv_integer(
     w_zero_point: a scalar or [M] -> int32 [N, M, o1, ..., on].   Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__ConvInteger.html#convinteger-10
     """
-    return _to_int32(
-        _integer_convolution(x, w, x_zero_point, w_zero_point, auto_pad, dilations, group, kernel_shape, pads, strides)
+    check_convolution(x, w, None, group, kernel_shape)
+    windows = plan_windows(x.shape[2:], w.shape[2:], strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
+    return _integer_convolution(
+        x, w, x_zero_point, w_zero_point, windows, group, lambda sums, _: _to_int32(sums), np.dtype(np.int32)
     )
 
 
@@ -157,17 +197,21 @@ def qlinear_conv(
     x_scale * w_scale -> dtype of y_zero_point, [N, M, o1, ..., on].   Raises ShapeError.
     Spec: https://onnx.ai/onnx/operators/onnx__QLinearConv.html#qlinearconv-10
     """
-    sums = _integer_convolution(
-        x, w, x_zero_point, w_zero_point, auto_pad, dilations, group, kernel_shape, pads, strides
-    )
-    if B is not None:
-        if B.shape != w.shape[:1]:
-            raise ShapeError(f"B: expected shape [{w.shape[0]}], got {list(B.shape)}")
-        sums = sums.astype(np.float64, copy=False) + B.reshape(-1, *[1] * (sums.ndim - 2))
+    check_convolution(x, w, None, group, kernel_shape)
+    windows = plan_windows(x.shape[2:], w.shape[2:], strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad)
+    if B is not None and B.shape != w.shape[:1]:
+        raise ShapeError(f"B: expected shape [{w.shape[0]}], got {list(B.shape)}")
     factor = scalar(x_scale, "x_scale") * _per_feature("w_scale", w_scale, w) / scalar(y_scale, "y_scale")
-    factor = factor.reshape(factor.shape[:1] + (1,) * (sums.ndim - 2)) if factor.ndim else factor
-    scaled = sums.astype(factor.dtype) * factor
-    return rounded_to(scaled, scalar(y_zero_point, "y_zero_point"), DType.from_numpy(y_zero_point.dtype), True)
+    factor = factor.reshape(-1, 1) if factor.ndim else factor
+    zero = scalar(y_zero_point, "y_zero_point")
+
+    def requantized(sums: Array, features: slice) -> Array:
+        if B is not None:
+            sums = sums.astype(np.float64, copy=False) + B[features, None]
+        scaled = sums.astype(factor.dtype) * (factor[features] if factor.ndim else factor)
+        return rounded_to(scaled, zero, DType.from_numpy(zero.dtype), True)
+
+    return _integer_convolution(x, w, x_zero_point, w_zero_point, windows, group, requantized, zero.dtype)
 
 
 @op("QLinearMatMul", since=(10, 21))
