@@ -78,8 +78,8 @@ def typed_items(declared: Value, value: Any) -> Any:
 
 
 def _typed_items(what: str, expected: Type, value: Any) -> Any:
-    if isinstance(expected, OptionalType) and value is not None:
-        return _typed_items(what, expected.element, value)
+    if isinstance(expected, OptionalType):
+        return None if value is None else _typed_items(what, expected.element, value)
     if isinstance(expected, SequenceType) and not isinstance(expected.element, TensorType):
         return [_typed_items(what, expected.element, item) for item in value]
     if not isinstance(expected, MapType) or not isinstance(expected.value, TensorType):

@@ -157,7 +157,7 @@ def resample(X: Array, plan: Sequence[_Axis], how: Resampling) -> Array:
         raise InvalidModelError(f"mode: expected nearest, linear or cubic, got {how.mode!r}")
     shape = list(X.shape)
     for item in plan:
-        given = isinstance(item.scale, np.float32)
+        given = type(item.scale) is np.float32
         if item.resized < 0 or not item.scale >= 0 or (given and item.scale == 0):
             raise ShapeError(
                 f"axis {item.axis}: expected a positive scale or size, got {item.scale} and {item.resized}"
@@ -261,7 +261,7 @@ def _coordinates(item: _Axis, how: Resampling) -> Array:
         case "pytorch_half_pixel":
             positions = (x + half) / scale - half if item.resized > 1 else np.zeros_like(x)
         case "align_corners":
-            fractional = isinstance(item.scale, np.float32)
+            fractional = type(item.scale) is np.float32
             steps = (scale * kind(item.length) if fractional else kind(item.resized)) - 1
             positions = x * last / steps if item.resized > 1 else np.zeros_like(x)
         case "asymmetric":
