@@ -92,9 +92,9 @@ def m_rotary_embedding(
     heads = num_heads or (input.shape[-1] // size if input.ndim == 3 else input.shape[1])
     x = split_heads(widen(input), heads, "input")
     pair = np.arange(cos_cache.shape[1])
-    time, height, width = mrope_section
-    if time + height + width != len(pair):
-        raise ShapeError(f"mrope_section: expected {len(pair)} pairs, got {list(mrope_section)}")
+    if len(mrope_section) != 3 or min(mrope_section) < 0 or sum(mrope_section) != len(pair):
+        raise ShapeError(f"mrope_section: expected three numbers of {len(pair)} pairs, got {list(mrope_section)}")
+    _, height, width = mrope_section
     if mrope_layout:
         stream = np.where((pair % 3 == 1) & (pair < 3 * height), 1, 0)
         stream = np.where((pair % 3 == 2) & (pair < 3 * width), 2, stream)

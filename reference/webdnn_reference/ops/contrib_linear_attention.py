@@ -277,7 +277,7 @@ def _token_major(
         got = f"{list(query.shape)} and {list(initial_state.shape)}"
         raise ShapeError(f"query, initial_state: expected [tokens, packed] and [batch, Hv, Dv, Dk], got {got}")
     _, value_heads, value_size, size = initial_state.shape
-    packed = widen(query).reshape(-1, query.shape[-1])
+    packed = widen(query).reshape(math.prod(query.shape[:-1]), query.shape[-1])
     width = (packed.shape[1] - value_heads * value_size) // 2
     if width < size or packed.shape[1] != 2 * width + value_heads * value_size or width % size:
         expected = f"{value_heads * value_size} and a multiple of {2 * size} in the last dimension"
@@ -286,7 +286,7 @@ def _token_major(
         raise ShapeError(f"query: expected heads that divide the {value_heads} of the values, got {width // size}")
     parts = np.split(packed, [width, 2 * width], axis=1)
     sizes = (size, size, value_size)
-    q, k, v = (x.reshape(len(packed), -1, part) for x, part in zip(parts, sizes, strict=True))
+    q, k, v = (x.reshape(len(packed), x.shape[1] // part, part) for x, part in zip(parts, sizes, strict=True))
     return q, k, v
 
 

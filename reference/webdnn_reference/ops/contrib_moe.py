@@ -198,6 +198,8 @@ def q_moe(
     """
     if use_sparse_mixer or quant_type != "int":
         raise UnsupportedOpError(f"expected quant_type int without sparse mixer, got {quant_type!r}")
+    if block_size < 0:
+        raise InvalidModelError(f"block_size: expected a positive number, or 0 for one block, got {block_size}")
     activation = _Activation(
         activation_type, activation_alpha, activation_beta, swiglu_limit, swiglu_fusion, swiglu_limit_after_activation
     )
@@ -205,10 +207,17 @@ def q_moe(
 
     def expert(index: int, tokens: Array) -> Array:
         def layer(
-            data: Array, weights: Array, scales: Array | None, zero: Array | None, bias: Array | None, bits: int
+            name: str,
+            data: Array,
+            weights: Array,
+            scales: Array | None,
+            zero: Array | None,
+            bias: Array | None,
+            bits: int,
         ) -> Array:
             if scales is None:
-                raise InvalidModelError("scales: expected them for integer weights, got none")
+                raise InvalidModelError(f"{name}_scales: expected them for integer weights, got none")
+            _check_blocks(name, weights, scales, zero, bits, -(-data.shape[1] // block_size) if block_size else 1)
             factors = widen(scales[index]).astype(x.dtype)
             points = None if zero is None else zero[index]
             length = data.shape[1]
@@ -223,12 +232,24 @@ def q_moe(
         third = None
         if fc3_experts_weights is not None:
             bits = fc3_expert_weight_bits or expert_weight_bits
-            third = layer(tokens, fc3_experts_weights, fc3_scales, fc3_zero_points, fc3_experts_bias, bits)
+            third = layer("fc3", tokens, fc3_experts_weights, fc3_scales, fc3_zero_points, fc3_experts_bias, bits)
         bits = fc1_expert_weight_bits or expert_weight_bits
-        first = layer(tokens, fc1_experts_weights, fc1_scales, fc1_zero_points, fc1_experts_bias, bits)
+        first = layer("fc1", tokens, fc1_experts_weights, fc1_scales, fc1_zero_points, fc1_experts_bias, bits)
         bits = fc2_expert_weight_bits or expert_weight_bits
         hidden = activation(first, third)
-        return layer(hidden, fc2_experts_weights, fc2_scales, fc2_zero_points, fc2_experts_bias, bits)
+        return layer("fc2", hidden, fc2_experts_weights, fc2_scales, fc2_zero_points, fc2_experts_bias, bits)
 
     y = _mixed(x, widen(router_probs), router_weights, k, normalize_routing_weights, expert)
     return narrow(y.reshape(input.shape), input)
+
+
+def _check_blocks(name: str, weights: Array, scales: Array, zero_points: Array | None, bits: int, blocks: int) -> None:
+    """Raises ShapeError unless every block of a row has its scale and, where there are zero points, its zero point."""
+    experts, rows = weights.shape[:2]
+    if scales.shape != (experts, rows, blocks) and (blocks != 1 or scales.shape != (experts, rows)):
+        expected = f"{[experts, rows, blocks]}{f' or {[experts, rows]}' if blocks == 1 else ''}"
+        raise ShapeError(f"{name}_scales: expected shape {expected}, got {list(scales.shape)}")
+    if zero_points is not None:
+        points = (*scales.shape[:-1], -(-scales.shape[-1] * bits // 8))
+        if zero_points.shape != points:
+            raise ShapeError(f"{name}_zero_points: expected shape {list(points)}, got {list(zero_points.shape)}")
