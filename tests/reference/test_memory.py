@@ -134,3 +134,31 @@ def test_quantized_convolution_takes_little_more_than_its_tensors() -> None:
     unit, zero = np.array(1, np.float32), np.array(3, np.uint8)
     inputs = image(1, 144, 112, 112), unit, zero, image(144, 1, 3, 3), unit, zero, unit, zero
     assert peak_of("QLinearConv", *inputs, opset=10, group=144, pads=[1] * 4) < 3
+
+
+def test_slabs_of_a_deformable_convolution_join() -> None:
+    x, w = RANDOM.standard_normal((2, 24, 71, 53)), RANDOM.standard_normal((10, 12, 3, 3))
+    still = np.zeros((2, 2 * 9 * 2, 36, 53))
+    mask = RANDOM.random((2, 2 * 9, 36, 53))
+    call: dict[str, Any] = {"opset": 19, "pads": [1] * 4, "strides": [2, 1], "group": 2}
+    plain = run("Conv", x, w, None, **call)
+    got = run("DeformConv", x, w, still, None, np.ones_like(mask), offset_group=2, **call)
+    np.testing.assert_allclose(got, plain, rtol=1e-9, atol=1e-12)
+    below = np.roll(x, -1, axis=2)
+    below[:, :, -1] = 0
+    still.reshape(2, 2, 9, 2, 36, 53)[:, :, :, 0] = 1
+    inner = run("DeformConv", x, w, still, None, None, offset_group=2, **call)[:, :, 1:]
+    np.testing.assert_allclose(inner, run("Conv", below, w, None, **call)[:, :, 1:], rtol=1e-9, atol=1e-12)
+
+
+def test_parts_of_a_four_bit_matrix_join() -> None:
+    absmax = RANDOM.random(-(-301 * 333 // 48)).astype(np.float32)
+    packed = image((301 * 333 + 1) // 2)
+    codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)[: 301 * 333]
+    values = np.array([0, 1 / 192, 2 / 3, 1, 1 / 3, 1 / 2, 1 / 6, 1 / 4])
+    weights = (np.concatenate([values, -values])[codes] * np.repeat(absmax, 48)[: codes.size]).reshape(301, 333)
+    a = RANDOM.standard_normal((2, 333)).astype(np.float32)
+    got = run(
+        "MatMulBnb4", a, packed, absmax, opset=1, domain="com.microsoft", K=333, N=301, block_size=48, quant_type=0
+    )
+    np.testing.assert_allclose(got, a @ weights.T, rtol=1e-4, atol=1e-4)

@@ -124,6 +124,7 @@ def _by_group(packed: Array, scales: Array, zero_points: Array | None, bits: int
     return np.asarray((values - zero[:, g_idx]) * scales[:, g_idx])
 
 
+_PART = 1 << 14
 _FP4 = np.array([0, 1 / 192, 2 / 3, 1, 1 / 3, 1 / 2, 1 / 6, 1 / 4], np.float32)
 _NF4 = np.array(
     [
@@ -163,13 +164,20 @@ def matmul_bnb4(
     if min(block_size, N, K) < 1 or 2 * B.size < N * K or absmax.size * block_size < N * K:
         got = f"{list(B.shape)} and {list(absmax.shape)} for blocks of {block_size}"
         raise ShapeError(f"B, absmax: expected {N * K} values and their blocks, got {got}")
-    packed = B.reshape(-1)
-    codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)[: N * K]
-    a = widen(A)
-    table = _NF4 if quant_type else np.concatenate([_FP4, -_FP4])
-    scales = widen(absmax).astype(a.dtype).reshape(-1)[np.arange(N * K) // block_size]
-    weights = (table.astype(a.dtype)[codes] * scales).reshape(N, K)
-    return narrow(a @ (weights.T if transB else weights), A)
+    packed, a = B.reshape(-1), widen(A)
+    table = (_NF4 if quant_type else np.concatenate([_FP4, -_FP4])).astype(a.dtype)
+    factors = widen(absmax).astype(a.dtype).reshape(-1)
+    weights = np.empty(N * K, a.dtype)
+    block_size = min(block_size, max(1, N * K))
+    step = 2 * block_size * max(1, _PART // block_size)
+    for start in range(0, N * K, step):
+        stop = min(start + step, N * K)
+        part = packed[start // 2 : (stop + 1) // 2]
+        codes = np.stack([part >> 4, part & 15], axis=1).reshape(-1)[: stop - start]
+        scales = np.repeat(factors[start // block_size : -(-stop // block_size)], block_size)
+        np.multiply(table[codes], scales[: stop - start], out=weights[start:stop])
+    matrix = weights.reshape(N, K)
+    return narrow(a @ (matrix.T if transB else matrix), A)
 
 
 @op("GatherBlockQuantized", 1, domain=MS)

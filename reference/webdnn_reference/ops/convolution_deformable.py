@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from webdnn_reference.registry import op
 from webdnn_reference.windows import Windows, plan_windows
 
 __all__ = ["deform_conv"]
+
+_SLAB_ELEMENTS = 1 << 18
 
 
 def _positions(windows: Windows, offset: Array) -> list[Array]:
@@ -85,17 +88,28 @@ def deform_conv(
     wanted = (batch, offset_group * taps * windows.rank, *windows.outputs)
     if offset.shape != wanted:
         raise ShapeError(f"offset: expected shape {list(wanted)}, got {list(offset.shape)}")
-    places = _positions(windows, widen(offset).reshape(batch, offset_group, taps, windows.rank, *windows.outputs))
-    samples = _sample(widen(X).reshape(batch, offset_group, channels // offset_group, *X.shape[2:]), places)
-    if mask is not None:
+    if mask is not None and mask.shape != (batch, offset_group * taps, *windows.outputs):
         wanted = (batch, offset_group * taps, *windows.outputs)
-        if mask.shape != wanted:
-            raise ShapeError(f"mask: expected shape {list(wanted)}, got {list(mask.shape)}")
-        samples = samples * widen(mask).reshape(batch, offset_group, 1, taps, *windows.outputs)
-    columns = samples.reshape(batch, group, channels // group * taps, math.prod(windows.outputs))
-    y = (widen(W).reshape(group, features // group, columns.shape[2]) @ columns).reshape(
-        batch, features, *windows.outputs
-    )
+        raise ShapeError(f"mask: expected shape {list(wanted)}, got {list(mask.shape)}")
+    rows, row = windows.outputs[0], math.prod(windows.outputs[1:])
+    kernel = widen(W).reshape(group, features // group, channels // group * taps)
+    y = np.empty((batch, features, *windows.outputs), kernel.dtype)
+    slab = max(1, min(rows, _SLAB_ELEMENTS // max(1, channels * taps * row)))
+    for sample, start in itertools.product(range(batch), range(0, rows, slab)):
+        at = (slice(sample, sample + 1), slice(None), slice(start, start + slab))
+        # The same windows, as seen from row `start` of the outputs.
+        part = dataclasses.replace(
+            windows,
+            begins=(windows.begins[0] - start * windows.strides[0], *windows.begins[1:]),
+            outputs=(min(slab, rows - start), *windows.outputs[1:]),
+        )
+        places = _positions(part, widen(offset[at]).reshape(1, offset_group, taps, windows.rank, *part.outputs))
+        image = widen(X[sample]).reshape(1, offset_group, channels // offset_group, *X.shape[2:])
+        samples = _sample(image, places)
+        if mask is not None:
+            samples = samples * widen(mask[at]).reshape(1, offset_group, 1, taps, *part.outputs)
+        columns = samples.reshape(group, channels // group * taps, math.prod(part.outputs))
+        y[at] = (kernel @ columns).reshape(1, features, *part.outputs)
     if B is not None:
-        y = y + widen(B).reshape(-1, *[1] * windows.rank)
+        y += widen(B).reshape(-1, *[1] * windows.rank)
     return narrow(y, X)
