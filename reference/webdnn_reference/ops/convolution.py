@@ -21,7 +21,7 @@ from webdnn_reference.windows import Windows, pad_spatial, plan_windows, spatial
 
 __all__ = ["check_convolution", "conv", "conv_transpose", "convolve"]
 
-_SLAB_ELEMENTS = 1 << 18
+_SLAB_ELEMENTS = 1 << 20
 
 
 def check_convolution(X: Array, W: Array, B: Array | None, group: int, kernel_shape: Sequence[int] | None) -> None:
